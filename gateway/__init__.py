@@ -1,0 +1,1 @@
+"""The HTTP edge: check, store, enqueue, answer."""

@@ -1,0 +1,114 @@
+"""The shape of a catalogue entry: what a model is, takes, costs and cannot do."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.edit import Operation
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Parameter(_Entry):
+    """One parameter at the provider. `field`: the option of ours that fills it; None: only through `options`, or a constant."""
+
+    type: Literal["string", "integer", "number", "boolean"]
+    required: bool = False
+    default: str | int | float | bool | None = None
+    min: float | None = None
+    max: float | None = None
+    enum: tuple[str, ...] = ()
+    field: str | None = None
+
+
+class Size(_Entry):
+    """How the output size is asked for, and which sizes the model takes. Sides and pixels are of the output.
+
+    `none`: the model decides. `WxH`: parameter `size` = `W*H`. `aspect_ratio`: parameter `aspect_ratio` from `aspects`.
+    `echo`: the output has exactly the input's size.
+    """
+
+    control: Literal["none", "WxH", "aspect_ratio", "echo"] = "none"
+    min_side: int = 1
+    max_side: int
+    min_pixels: int = 1
+    max_pixels: int | None = None
+    multiple_of: int = 1
+    min_aspect: float = 0.0  #: width / height
+    max_aspect: float = 1e9
+    aspects: tuple[str, ...] = ()  #: "16:9", with control aspect_ratio
+
+
+class Mask(_Entry):
+    """How a mask reaches the model. `native`: as `parameter` in `polarity`; `composited`: we cut and paste; `no`: not at all."""
+
+    kind: Literal["native", "composited", "no"] = "no"
+    parameter: str | None = None
+    polarity: Literal["white_is_edit", "black_is_edit", "alpha_transparent_is_edit"] | None = None
+
+
+class PriceTier(_Entry):
+    """A price that holds when every parameter in `when` has that value."""
+
+    when: dict[str, str]
+    usd: Decimal
+
+
+class Price(_Entry):
+    """USD per output picture: the first tier whose `when` fits, else `base`."""
+
+    base: Annotated[Decimal, Field(alias="usd")]
+    tiers: tuple[PriceTier, ...] = ()
+    source: str
+
+
+class Model(_Entry):
+    """One model of one provider. `path`: its address at the provider, in that provider's own terms."""
+
+    id: str
+    provider: str
+    name: str
+    description: str
+    tier: Literal["budget", "mid", "premium"]
+    quality: Literal["basic", "good", "excellent", "premium"]
+    status: Literal["active", "deprecated", "retired"] = "active"
+    path: str
+    operations: tuple[Operation, ...]
+    capabilities: tuple[str, ...]
+    use_cases: tuple[str, ...]
+    features: tuple[str, ...]
+    languages: tuple[str, ...]
+    image_parameter: Literal["image", "images"] = "image"
+    max_images: int = 1
+    input_max_bytes: int = 20 * 1024 * 1024
+    input_min_side: int = 1
+    input_max_side: int = 16_384
+    size: Size
+    mask: Mask = Mask()
+    parameters: dict[str, Parameter] = {}
+    output_formats: tuple[str, ...] = ("png", "jpeg", "webp", "avif")  #: what the model itself can return
+    price: Price
+    source: str
+    docs_url: str | None = None
+
+    @property
+    def max_resolution(self) -> tuple[int, int]:
+        """(width, height) of the largest output, a square where a pixel budget binds."""
+        side = self.size.max_side
+        if self.size.max_pixels is not None:
+            side = min(side, int(self.size.max_pixels**0.5))
+        return side, side
+
+
+class ProviderEntry(_Entry):
+    """One catalogue file: the provider and its models."""
+
+    provider: str
+    label: str
+    needs_key: bool  #: usable only with `<PROVIDER>_API_KEY`
+    base_url: str | None = None
+    max_concurrent: int | None = None  #: calls at once per account; None: as many as there are slots
+    models: tuple[Model, ...]

@@ -1,0 +1,391 @@
+"""An edit's states, its record, and the Job that callers see (pure)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from shared.edit import EditSpec, Operation, Role
+from shared.errors import error_classes
+
+
+class JobState(StrEnum):
+    """Where an edit stands. The moves are in `TRANSITIONS`; the scripts in `shared/store/scripts` make them."""
+
+    QUEUED = "queued"  #: accepted, no worker has it
+    RUNNING = "running"  #: a worker has it; the provider may be working
+    SUCCEEDED = "succeeded"  #: result stored
+    FAILED = "failed"  #: gave up; `job.error` says why
+    CANCELED = "canceled"  #: stopped on request
+
+    @property
+    def terminal(self) -> bool:
+        """Whether this state is never left."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELED}),
+    JobState.RUNNING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELED: frozenset(),
+}
+
+
+def _rfc3339(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+
+
+def time_of(ms: int | str) -> datetime:
+    """Milliseconds since 1970 as an aware UTC time."""
+    return datetime.fromtimestamp(int(ms) / 1000, UTC)
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Alternative(_Wire):
+    """A model that was not chosen, and how it differs from the one that was."""
+
+    model_id: str
+    name: str
+    cost: float
+    reason: str
+
+
+class Selection(_Wire):
+    """How the model was chosen. `mode`: `pinned`, `exact` (the prompt is an exact adjustment) or `recommended`."""
+
+    mode: Literal["pinned", "exact", "recommended"]
+    reason: str
+    alternatives: tuple[Alternative, ...] = ()
+
+
+class InputView(_Wire):
+    """The picture that is edited. Sizes are upright pixels."""
+
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+
+
+class StoredOutput(_Wire):
+    """A result in storage, under `key`; `thumbnails`: width in pixels to key."""
+
+    key: str
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+    thumbnails: dict[str, str] = {}
+
+
+class OutputView(_Wire):
+    """The result. `url` is a presigned link that holds until `url_expires_at`; `urls.result` of the Job always works."""
+
+    url: str
+    url_expires_at: Time
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+
+
+class Geometry(_Wire):
+    """What became of the size, each (width, height) in pixels: of the input, sent, received, delivered."""
+
+    input: tuple[int, int]
+    sent: tuple[int, int]
+    received: tuple[int, int]
+    delivered: tuple[int, int]
+    method: str
+
+
+class CostLine(_Wire):
+    """One attempt's price. `billed`: whether the provider charges for it; null if that cannot be known."""
+
+    attempt: int
+    model: str
+    usd: float
+    billed: bool | None
+
+
+class Cost(_Wire):
+    """USD. `actual` is what the caller is charged, null until the edit has ended."""
+
+    estimated: float | None
+    actual: float | None
+    max: float | None
+    lines: tuple[CostLine, ...]
+
+
+class Attempt(_Wire):
+    """One call of one model. `outcome`: `succeeded`, an error code, or null while it runs."""
+
+    n: int
+    model: str
+    provider: str
+    started_at: Time
+    finished_at: Time | None = None
+    outcome: str | None = None
+    error: str | None = None
+
+
+class JobFailure(_Wire):
+    """Why the edit failed. `by`: `caller`, `provider` or `service`; `stage`: where; `billed`: whether the provider charges."""
+
+    code: str
+    message: str
+    retryable: bool
+    by: Literal["caller", "provider", "service"]
+    stage: str
+    billed: bool | None
+
+
+class Progress(_Wire):
+    """Where an unfinished edit stands; `waiting_on` is null while it is being worked on."""
+
+    stage: Literal["queued", "fetching", "choosing", "adapting", "editing", "checking", "storing", "done"]
+    waiting_on: Literal["worker", "provider", "provider_queue", "rate_limit", "retry_backoff", "storage"] | None
+    queue_position: int | None = None
+    eta_s: float | None = None
+
+
+class JobUrls(_Wire):
+    """Addresses of the edit's own resources."""
+
+    self: str
+    cancel: str
+    events: str
+    result: str
+
+
+class Job(_Wire):
+    """One edit as callers see it."""
+
+    id: str
+    object: Literal["edit"] = "edit"
+    status: JobState
+    operation: Operation
+    requested_model: str | None
+    model: str | None
+    provider: str | None
+    selection: Selection | None
+    prompt: str | None
+    input: InputView | None
+    output: OutputView | None
+    geometry: Geometry | None
+    adaptations: tuple[str, ...]
+    cost: Cost
+    attempts: tuple[Attempt, ...]
+    error: JobFailure | None
+    progress: Progress
+    metadata: dict[str, str]
+    batch_id: str | None
+    parent_id: str | None
+    request_id: str
+    simulated: bool
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    expires_at: Time | None
+    urls: JobUrls
+
+
+class Course(_Wire):
+    """What the workers wrote down about an edit so far; one JSON field of the record, replaced as a whole."""
+
+    model: str | None = None
+    provider: str | None = None
+    selection: Selection | None = None
+    input: InputView | None = None
+    geometry: Geometry | None = None
+    adaptations: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    lines: tuple[CostLine, ...] = ()
+    estimated_usd: float | None = None
+    output: StoredOutput | None = None
+    error: JobFailure | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """The hash `job:{id}`. Times are milliseconds of Redis' clock.
+
+    `gen` is the fence: it grows each time a worker takes the edit. `at`: `ready`, `wait` or `staged` while queued.
+    `call`: `` (no paid call), `started`, `handle`. `version` grows with every visible change.
+    """
+
+    id: str
+    tenant: str
+    state: JobState
+    at: str
+    lane: str
+    gen: int
+    version: int
+    spec: EditSpec
+    course: Course
+    hook: bool
+    batch: str
+    parent: str
+    request_id: str
+    created: int
+    deadline: int
+    started: int | None
+    finished: int | None
+    expires: int | None
+    attempts: int
+    failures: int
+    kills: int
+    cancel: bool
+    stage: str
+    waiting_on: str
+    call: str
+    call_id: str
+    call_model: str
+    handle: str
+    submitted: int | None
+    cost_micro_usd: int | None
+    error_code: str
+
+    @classmethod
+    def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> "JobRecord":
+        """The record from the hash's fields. Raises KeyError if the hash is not a whole job."""
+
+        def number(name: str) -> int | None:
+            text = fields.get(name, "")
+            return int(text) if text else None
+
+        return cls(
+            id=job_id,
+            tenant=fields["tenant"],
+            state=JobState(fields["state"]),
+            at=fields.get("at", ""),
+            lane=fields["lane"],
+            gen=int(fields["gen"]),
+            version=int(fields["version"]),
+            spec=EditSpec.model_validate_json(fields["spec"]),
+            course=Course.model_validate_json(fields.get("course") or "{}"),
+            hook=fields.get("hook") == "1",
+            batch=fields.get("batch", ""),
+            parent=fields.get("parent", ""),
+            request_id=fields.get("request_id", ""),
+            created=int(fields["created"]),
+            deadline=int(fields["deadline"]),
+            started=number("started"),
+            finished=number("finished"),
+            expires=number("expires"),
+            attempts=number("attempts") or 0,
+            failures=number("failures") or 0,
+            kills=number("kills") or 0,
+            cancel=fields.get("cancel") == "1",
+            stage=fields.get("stage", ""),
+            waiting_on=fields.get("waiting_on", ""),
+            call=fields.get("call", ""),
+            call_id=fields.get("call_id", ""),
+            call_model=fields.get("call_model", ""),
+            handle=fields.get("handle", ""),
+            submitted=number("submitted"),
+            cost_micro_usd=number("cost_micro_usd"),
+            error_code=fields.get("error_code", ""),
+        )
+
+
+API_PREFIX = "/api/image-studio/edit"
+
+
+def job_view(record: JobRecord, *, base_url: str, output_link: tuple[str, datetime] | None) -> Job:
+    """The Job of a record. `base_url`: the gateway's address, no slash at the end; `output_link`: presigned, with its end."""
+    course, spec, here = record.course, record.spec, f"{base_url}{API_PREFIX}/jobs/{record.id}"
+    stored = course.output if record.state is JobState.SUCCEEDED else None
+    output = None
+    if stored is not None and output_link is not None:
+        output = OutputView(url=output_link[0], url_expires_at=output_link[1], **stored.model_dump(exclude={"key", "thumbnails"}))
+    return Job(
+        id=record.id,
+        status=record.state,
+        operation=spec.operation,
+        requested_model=spec.model,
+        model=course.model,
+        provider=course.provider,
+        selection=course.selection,
+        prompt=spec.prompt,
+        input=course.input or _input_view(spec),
+        output=output,
+        geometry=course.geometry if stored else None,
+        adaptations=course.adaptations,
+        cost=Cost(
+            estimated=course.estimated_usd,
+            actual=None if record.cost_micro_usd is None else record.cost_micro_usd / 1e6,
+            max=spec.max_cost,
+            lines=course.lines,
+        ),
+        attempts=course.attempts,
+        error=_failure(record),
+        progress=_progress(record),
+        metadata=spec.metadata,
+        batch_id=record.batch or None,
+        parent_id=record.parent or None,
+        request_id=record.request_id,
+        simulated=course.simulated,
+        created_at=time_of(record.created),
+        started_at=time_of(record.started) if record.started else None,
+        finished_at=time_of(record.finished) if record.finished else None,
+        expires_at=time_of(record.expires) if record.expires else None,
+        urls=JobUrls(self=here, cancel=f"{here}/cancel", events=f"{here}/events", result=f"{here}/result"),
+    )
+
+
+def _input_view(spec: EditSpec) -> InputView | None:
+    """What is known of the picture before a worker fetched it: nothing, if it came as a URL."""
+    picture = next((ref for ref in spec.inputs if ref.role is Role.IMAGE), None)
+    if picture is None or picture.info is None or picture.sha256 is None:
+        return None
+    width, height = picture.info.upright_size
+    return InputView(width=width, height=height, format=picture.info.format, bytes=picture.info.bytes, sha256=picture.sha256)
+
+
+def _failure(record: JobRecord) -> JobFailure | None:
+    """The worker's own account, or for an end that a script decided (deadline, crashes, cancel) the code's title."""
+    if record.state is not JobState.FAILED:
+        return None
+    if record.course.error is not None and record.error_code in ("", record.course.error.code):
+        return record.course.error
+    cls = error_classes()[record.error_code]
+    billed = None if record.call else False
+    return JobFailure(
+        code=cls.code,
+        message=cls.title,
+        retryable=cls.retryable,
+        by="service",
+        stage=record.stage or "queued",
+        billed=billed,
+    )
+
+
+def _progress(record: JobRecord) -> Progress:
+    if record.state.terminal:
+        return Progress(stage="done", waiting_on=None)
+    fields: dict[str, Any] = {"stage": record.stage or "queued", "waiting_on": record.waiting_on or None}
+    if record.state is JobState.QUEUED:
+        fields = {"stage": "queued", "waiting_on": record.waiting_on or "worker"}
+    return Progress.model_validate(fields)
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON for a field of a record."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

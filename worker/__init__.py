@@ -1,0 +1,1 @@
+"""The work: choose, call, check, store."""
