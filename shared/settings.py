@@ -7,6 +7,7 @@ where NAME is the catalogue file's name in capitals.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
         description="wait before each delivery attempt",
     )
     webhook_timeout_s: float = Field(15.0, gt=0, description="longest wait for a webhook receiver, seconds")
+    catalog_dir: Path | None = Field(None, description="folder with catalogue files that add to or override the shipped models")
     simulated: bool = Field(False, description="results come from the simulator and say so")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
     parent_pid: int = Field(0, ge=0, description="end when this process is gone; 0: never")

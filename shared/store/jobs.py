@@ -1,0 +1,273 @@
+"""Edits in Redis as the gateway sees them: accepted, read, listed, canceled, deleted."""
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.edit import EditSpec
+from shared.errors import (
+    AlreadyFinished,
+    FieldError,
+    Gone,
+    IdempotencyMismatch,
+    NotFinished,
+    NotFound,
+    QueueFull,
+    ValidationFailed,
+)
+from shared.job import JobRecord, JobState
+from shared.settings import Settings
+from shared.store.connection import Scripts
+
+IDEMPOTENCY_MS = 86_400_000
+TOMBSTONE_MS = 30 * 86_400_000
+_SCANNED_A_PAGE = 2_000
+_CHUNK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """An edit to be accepted. `deadline_s`: seconds from now; `lane`: the provider that will probably do it."""
+
+    id: str
+    tenant: str
+    lane: str
+    spec: EditSpec
+    deadline_s: int
+    request_id: str
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The caller's Idempotency-Key (hashed) and the fingerprint of what was asked under it."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`replayed`: the record is of an earlier request with the same Idempotency-Key."""
+
+    record: JobRecord
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Newest first. `next_cursor`: None when there is no more."""
+
+    records: list[JobRecord]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Finished edits by state since the beginning, unfinished ones, and ready ones by lane."""
+
+    finished: dict[str, int]
+    unfinished: int
+    running: int
+    ready: dict[str, int]
+
+
+class Jobs:
+    """What the gateway does with job records; `shared.store.leases` has the workers' part."""
+
+    def __init__(self, scripts: Scripts, settings: Settings) -> None:
+        self._scripts = scripts
+        self._retention_ms = settings.retention_s * 1000
+        self._quota = settings.queue_quota
+        self._providers: tuple[float, tuple[str, ...]] = (-1e9, ())
+
+    async def accept(self, job: NewJob, *, idempotency: Idempotency | None = None) -> Accepted:
+        """Promise an edit. Sent again with the same id it changes nothing.
+
+        Raises:
+            IdempotencyMismatch: the key was used for another request.
+            QueueFull: the tenant has `queue_quota` unfinished edits.
+            Overloaded, StoreUnavailable.
+        """
+        key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency else ("", "")
+        spec = job.spec
+        hook = ",".join(event.value.removeprefix("edit.") for event in spec.webhook_events) if spec.webhook_url else ""
+        answer, job_id = await self._scripts.run(
+            "accept",
+            f"job:{job.id}",
+            job.id,
+            job.tenant,
+            job.lane,
+            1 if spec.priority == "bulk" else 0,
+            job.deadline_s * 1000,
+            spec.model_dump_json(exclude_defaults=True),
+            hook,
+            job.request_id,
+            job.parent,
+            self._quota,
+            key,
+            fingerprint,
+            IDEMPOTENCY_MS,
+            self._retention_ms + TOMBSTONE_MS,
+        )
+        if answer == "mismatch":
+            raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new key for a new request")
+        if answer == "full":
+            raise QueueFull("too many unfinished edits; wait until some have ended", retry_after_s=10)
+        return Accepted(await self.get(job.tenant, job_id), answer == "replay")
+
+    async def replay(self, tenant: str, idempotency: Idempotency) -> JobRecord | None:
+        """The edit of an earlier request with this key, or None. Raises IdempotencyMismatch, StoreUnavailable."""
+        seen = await self._scripts.command("HMGET", f"idem:{tenant}:{idempotency.key}", "fp", "id")
+        if seen[0] is None:
+            return None
+        if seen[0] != idempotency.fingerprint:
+            raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new key for a new request")
+        return await self.get(tenant, seen[1])
+
+    async def get(self, tenant: str, job_id: str) -> JobRecord:
+        """One edit. Raises NotFound (also for another tenant's), Gone (deleted or past its retention), StoreUnavailable."""
+        fields: dict[str, str] = await self._scripts.command("HGETALL", f"job:{job_id}")
+        if not fields or fields.get("tenant") != tenant:
+            await self._raise_absent(tenant, job_id)
+        return JobRecord.from_hash(job_id, fields)
+
+    async def page(
+        self,
+        tenant: str,
+        *,
+        status: JobState | None = None,
+        model: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        batch_id: str | None = None,
+        created_after_ms: int | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page:
+        """Some of a tenant's edits, newest first. Looks at no more than 2 000 records: a short page may still have a next.
+
+        Raises ValidationFailed for a cursor that is not ours, StoreUnavailable.
+        """
+        wanted = {"model": model, "batch_id": batch_id, "status": status, "metadata": dict(metadata or {})}
+        offset_ms, after_id = _read_cursor(cursor)
+        found: list[JobRecord] = []
+        scanned, oldest = 0, f"({created_after_ms}" if created_after_ms is not None else "-inf"
+        while scanned < _SCANNED_A_PAGE:
+            listed = await self._chunk(tenant, offset_ms, oldest, after_id)
+            if not listed:
+                return Page(found, None)
+            for (job_id, created_ms), record in zip(listed, await self._load_all(tenant, [i for i, _ in listed]), strict=True):
+                scanned += 1
+                offset_ms, after_id = created_ms, job_id
+                if record is not None and _matches(record, wanted):
+                    found.append(record)
+                    if len(found) == limit:
+                        return Page(found, _write_cursor(offset_ms, after_id))
+        return Page(found, _write_cursor(offset_ms or 0, after_id))
+
+    async def cancel(self, tenant: str, job_id: str) -> JobRecord:
+        """Stop a queued edit at once, ask the worker of a running one.
+
+        Raises AlreadyFinished, NotFound, Gone, StoreUnavailable.
+        """
+        answer = await self._scripts.run("cancel", f"job:{job_id}", job_id, tenant, self._retention_ms)
+        if answer in ("succeeded", "failed"):
+            raise AlreadyFinished(f"the edit has already {answer}")
+        return await self.get(tenant, job_id)
+
+    async def purge(self, tenant: str, job_id: str) -> JobRecord:
+        """Delete a finished edit's record; answers what it was. Raises NotFinished, NotFound, Gone, StoreUnavailable."""
+        record = await self.get(tenant, job_id)
+        if not record.state.terminal:
+            raise NotFinished("the edit has not ended yet; cancel it first")
+        await self._scripts.run("purge", f"job:{job_id}", job_id, tenant, TOMBSTONE_MS)
+        return record
+
+    async def providers_seen(self) -> tuple[str, ...]:
+        """Providers that a live worker is configured for, as of at most a second ago."""
+        if time.monotonic() - self._providers[0] > 1.0:
+            names = await self._scripts.command("ZRANGE", "providers", "0", "-1")
+            self._providers = (time.monotonic(), tuple(names))
+        return self._providers[1]
+
+    async def stats(self) -> Stats:
+        """Counts for /metrics. Raises StoreUnavailable."""
+        totals: dict[str, str] = await self._scripts.command("HGETALL", "totals")
+        unfinished = int(await self._scripts.command("ZCARD", "timers"))
+        ready: dict[str, int] = {}
+        running = 0
+        for lane in sorted(await self._scripts.command("SMEMBERS", "lanes")):
+            tenants = await self._scripts.command("ZRANGE", f"turn:{lane}", "0", "999")
+            counts = [int(await self._scripts.command("ZCARD", f"ready:{lane}:{tenant}")) for tenant in tenants]
+            ready[lane] = sum(counts)
+            running += int(await self._scripts.command("SCARD", f"active:lane:{lane}"))
+        return Stats({state: int(count) for state, count in totals.items()}, unfinished, running, ready)
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable unless Redis answers."""
+        await self._scripts.command("PING")
+
+    async def _raise_absent(self, tenant: str, job_id: str) -> None:
+        owner = await self._scripts.command("GET", f"gone:{job_id}")
+        if owner == tenant:
+            raise Gone("this edit was deleted")
+        created = await self._scripts.command("ZSCORE", f"tjobs:{tenant}", job_id)
+        if created is not None:
+            ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((float(created) + self._retention_ms) / 1000))
+            raise Gone(f"this edit was kept until about {ended}")
+        raise NotFound("there is no edit with this id")
+
+    async def _chunk(self, tenant: str, newest_ms: int | None, oldest: str, after_id: str) -> list[tuple[str, int]]:
+        """Up to 100 (id, created) at or before `newest_ms`, past `after_id`, which sorts ids of the same millisecond."""
+        newest = "+inf" if newest_ms is None else str(newest_ms)
+        offset = 0
+        while True:
+            rows = await self._scripts.command(
+                "ZREVRANGEBYSCORE", f"tjobs:{tenant}", newest, oldest, "WITHSCORES", "LIMIT", offset, _CHUNK
+            )
+            listed = [(job_id, int(score)) for job_id, score in _scored(rows)]
+            fresh = [row for row in listed if newest_ms is None or row[1] < newest_ms or row[0] < after_id]
+            if fresh or len(listed) < _CHUNK:
+                return fresh
+            offset += _CHUNK
+
+    async def _load_all(self, tenant: str, ids: Sequence[str]) -> list[JobRecord | None]:
+        rows: list[dict[str, str]] = await asyncio.gather(*(self._scripts.command("HGETALL", f"job:{i}") for i in ids))
+        return [JobRecord.from_hash(i, row) if row.get("tenant") == tenant else None for i, row in zip(ids, rows, strict=True)]
+
+
+def _scored(rows: Any) -> list[tuple[str, float]]:
+    """ZRANGE WITHSCORES as pairs, whether the client paired them or not."""
+    if rows and not isinstance(rows[0], (tuple, list)):
+        return [(rows[i], float(rows[i + 1])) for i in range(0, len(rows), 2)]
+    return [(member, float(score)) for member, score in rows]
+
+
+def _matches(record: JobRecord, wanted: Mapping[str, Any]) -> bool:
+    if wanted["status"] is not None and record.state is not wanted["status"]:
+        return False
+    if wanted["model"] is not None and wanted["model"] not in (record.course.model, record.spec.model):
+        return False
+    if wanted["batch_id"] is not None and record.batch != wanted["batch_id"]:
+        return False
+    return all(record.spec.metadata.get(key) == value for key, value in wanted["metadata"].items())
+
+
+def _write_cursor(created_ms: int, job_id: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([created_ms, job_id]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str | None) -> tuple[int | None, str]:
+    if cursor is None:
+        return None, ""
+    try:
+        created_ms, job_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return int(created_ms), str(job_id)
+    except (ValueError, TypeError, binascii.Error):
+        message = "not a cursor of this listing; leave it out to start from the newest"
+        raise ValidationFailed(message, errors=[FieldError("/cursor", "invalid_value", message)]) from None

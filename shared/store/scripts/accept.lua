@@ -1,0 +1,25 @@
+-- One edit becomes a promise: idempotency, quota, record, index, queue and timer in one step. Sent twice, it answers the same id.
+-- KEYS: job:{id}   ARGV: id tenant lane priority deadline_ms spec hook request_id parent quota idem_key fingerprint idem_ttl_ms listed_ms
+local id, tenant, lane = ARGV[1], ARGV[2], ARGV[3]
+local idem = ARGV[11] ~= '' and 'idem:' .. tenant .. ':' .. ARGV[11] or nil
+if idem then
+  local seen = redis.call('HMGET', idem, 'fp', 'id')
+  if seen[1] then return seen[1] == ARGV[12] and {seen[2] == id and 'ok' or 'replay', seen[2]} or {'mismatch', ''} end
+end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'ok', id} end
+if tonumber(redis.call('HGET', 'open', tenant) or '0') >= tonumber(redis.call('HGET', 'tenant:' .. tenant, 'quota') or ARGV[10]) then return {'full', ''} end
+local t = now()
+local j = {tenant = tenant, lane = lane, deadline = t + tonumber(ARGV[5]), rank = int(tonumber(ARGV[4]) * 1e13 + redis.call('INCR', 'sequence'))}
+redis.call('HSET', KEYS[1], 'gen', 0, 'version', 0, 'tenant', tenant, 'rank', j.rank, 'deadline', int(j.deadline), 'spec', ARGV[6], 'created', int(t),
+  'request_id', ARGV[8])
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'hook', ARGV[7]) end
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'parent', ARGV[9]) end
+if idem then
+  redis.call('HSET', idem, 'fp', ARGV[12], 'id', id)
+  redis.call('PEXPIRE', idem, ARGV[13])
+end
+redis.call('ZADD', 'tjobs:' .. tenant, int(t), id)
+redis.call('ZREMRANGEBYSCORE', 'tjobs:' .. tenant, '-inf', int(t - tonumber(ARGV[14])))
+redis.call('HINCRBY', 'open', tenant, 1)
+to_ready(id, j)
+return {'ok', id}

@@ -1,0 +1,28 @@
+-- A worker gives an edit back: drain, backoff, a provider's limit, or another lane. 1 done (also when it was done before), 0 not its own.
+-- KEYS: job:{id}   ARGV: id gen delay_ms lane waiting_on failed(0|1) pause_ms longest_delay_ms course
+local id = ARGV[1]
+local j = load(id)
+if not j or j.gen ~= tonumber(ARGV[2]) then return 0 end
+if j.state ~= 'running' then return j.state == 'queued' and 1 or 0 end
+leave(id, j)
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'course', ARGV[9]) end
+local t, delay, lane = now(), tonumber(ARGV[3]), 'lane:' .. j.lane
+if ARGV[6] == '1' then
+  redis.call('HINCRBY', KEYS[1], 'failures', 1)
+  lane_outcome(j.lane, false)
+  local budget = tonumber(redis.call('HGET', lane, 'budget') or '10')
+  if budget < 1 then delay = tonumber(ARGV[8]) else redis.call('HSET', lane, 'budget', tostring(budget - 1)) end
+end
+if tonumber(ARGV[7]) > 0 then
+  local until_ms = math.max(t + tonumber(ARGV[7]), tonumber(redis.call('HGET', lane, 'paused_until') or '0'))
+  redis.call('HSET', lane, 'paused_until', int(until_ms))
+end
+if ARGV[4] ~= '' then j.lane = ARGV[4] end
+if delay <= 0 then
+  to_ready(id, j)
+else
+  redis.call('HSET', KEYS[1], 'state', 'queued', 'at', 'wait', 'lane', j.lane, 'waiting_on', ARGV[5])
+  redis.call('ZADD', 'timers', int(math.min(t + delay, math.max(t, j.deadline))), id)
+  changed(id)
+end
+return 1

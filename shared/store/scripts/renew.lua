@@ -1,0 +1,21 @@
+-- A worker's heartbeat: it lives, these are its providers, these edits are still in hand. Answers `ok`, `cancel` or `lost` for each.
+-- KEYS: worker:{name}   ARGV: worker slots providers(comma) lease_ms draining  then (id, gen)*
+redis.call('DEL', 'none')
+local t, out = now(), {}
+if ARGV[5] == '1' then
+  redis.call('ZREM', 'workers', ARGV[1])
+else
+  redis.call('ZADD', 'workers', int(t), ARGV[1])
+  redis.call('HSET', KEYS[1], 'slots', ARGV[2], 'providers', ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], 60000)
+  for provider in string.gmatch(ARGV[3], '[^,]+') do redis.call('ZADD', 'providers', int(t), provider) end
+end
+for i = 6, #ARGV, 2 do
+  local v = redis.call('HMGET', 'job:' .. ARGV[i], 'state', 'gen', 'cancel')
+  if v[1] ~= 'running' or v[2] ~= ARGV[i + 1] then out[#out + 1] = 'lost'
+  else
+    redis.call('ZADD', 'timers', int(t + tonumber(ARGV[4])), ARGV[i])
+    out[#out + 1] = v[3] == '1' and 'cancel' or 'ok'
+  end
+end
+return out
