@@ -110,5 +110,6 @@ class ProviderEntry(_Entry):
     label: str
     needs_key: bool  #: usable only with `<PROVIDER>_API_KEY`
     base_url: str | None = None
+    in_process: bool = False  #: works on files in the worker itself; nothing leaves the machine
     max_concurrent: int | None = None  #: calls at once per account; None: as many as there are slots
     models: tuple[Model, ...]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from shared.catalog.model import Model
 from shared.edit import Operation
+from shared.errors import ProviderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,14 @@ class Done:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-Outcome = Pending | Done
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The task has ended without a picture. (An error that `poll` raises says that the task could not be looked at.)"""
+
+    error: ProviderError
+
+
+Outcome = Pending | Done | Failed
 
 
 class Provider(Protocol):
@@ -80,7 +88,7 @@ class Provider(Protocol):
         ...
 
     async def poll(self, task_id: str) -> Outcome:
-        """Look at a task that `submit` started. Raises ProviderError."""
+        """Look at a task that `submit` started. Raises ProviderError if it cannot be looked at; its own failure is `Failed`."""
         ...
 
     async def find(self, call_id: str, model: Model, *, submitted_at_ms: int) -> str | None:
