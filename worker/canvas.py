@@ -1,0 +1,257 @@
+"""Geometry out and back, and masks (pure, runs off the loop, in pool processes).
+
+Out: upright, 8 bits, L or RGB, alpha laid on white unless the model keeps it, nothing beside the pixels: no EXIF and no
+ICC profile, so that what a model does with profiles cannot matter. Back: exactly the size that is wanted, the input's alpha
+where the result has none, the input's profile where the result has none.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from shared.catalog.model import Model
+from shared.edit import OUTPUT_FORMATS
+from shared.errors import MaskEmpty, MaskFull, MaskInvalid, PictureTooLarge
+from shared.picture import PictureInfo, content_type
+from worker import pixels as px
+from worker.geometry import GeometryPlan
+from worker.rewrap import FORMATS as REWRAPPED
+from worker.rewrap import rewrap
+
+MaskMode = Literal["auto", "alpha_transparent_is_edit", "white_is_edit", "black_is_edit"]
+
+_LOSSY = ("jpeg", "webp", "avif", "heic")
+_SENT_QUALITIES = (95, 85, 75)
+_EDITED = 128  # a mask's value from which on a pixel is edited
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedPicture:
+    """What goes to the model. `notes`: what had to be changed, for the caller to read."""
+
+    file: Path
+    content_type: str
+    width: int
+    height: int
+    bytes: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredPicture:
+    """What is delivered. `method`: `untouched` (the bytes received), `rewrapped` (the same coded pixels) or `encoded`."""
+
+    file: Path
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+    method: Literal["untouched", "rewrapped", "encoded"]
+
+
+def needs_pixels(info: PictureInfo, plan: GeometryPlan, model: Model, *, keep_alpha: bool = False) -> bool:
+    """Whether the stored bytes must go through `adapt`; if not, they are already all that `adapt` would make of them."""
+    return not _is_sendable(info, plan, keep_alpha) or info.has_metadata or info.has_icc or info.bytes > model.input_max_bytes
+
+
+def adapt(
+    source: Path, target: Path, plan: GeometryPlan, *, max_bytes: int, max_pixels: int, keep_alpha: bool = False
+) -> AdaptedPicture:
+    """Write to `target` what the model gets: the same coded pixels stripped where that is enough, else PNG or JPEG.
+
+    JPEG (quality 95, no chroma subsampling) for sources that were lossy themselves, PNG for others as long as it has no
+    more than `max_bytes`. `keep_alpha`: for models that take transparency; otherwise it is laid on white.
+
+    Raises:
+        PictureError: the source cannot be decoded, or cannot be made small enough.
+    """
+    info = px.info_of(source, max_pixels)
+    if _is_sendable(info, plan, keep_alpha) and info.bytes <= max_bytes:
+        stripped = rewrap(source.read_bytes(), info, icc=None, exif=None)
+        target.write_bytes(stripped)
+        return AdaptedPicture(target, content_type(info.format), info.width, info.height, len(stripped), ())
+    decoded = px.decode(source, info, at_least=(plan.scaled[0] * 2, plan.scaled[1] * 2))
+    notes = [*decoded.notes]
+    image, alpha = decoded.image, decoded.alpha
+    if alpha is not None and not keep_alpha:
+        image, alpha = px.flattened(image, alpha), None
+        notes.append("transparency laid on white for the model")
+    image, alpha = _placed(image, plan), alpha and _placed(alpha, plan)
+    out = px.Pixels(image, alpha, ())
+    attempts: list[tuple[str, int | None]] = [("jpeg", quality) for quality in _SENT_QUALITIES]
+    if alpha is not None or info.format not in _LOSSY:
+        attempts.insert(0, ("png", None))
+    for format_, quality in attempts:
+        px.encode(out, target, format=format_, quality=quality, icc=None, exif=None)
+        size = target.stat().st_size
+        if size <= max_bytes:
+            return AdaptedPicture(target, content_type(format_), *image.size, size, tuple(notes))
+    raise PictureTooLarge(f"the picture cannot be sent in {max_bytes} bytes, which is the model's limit")
+
+
+def restore(
+    received: Path,
+    source: Path,
+    target: Path,
+    plan: GeometryPlan,
+    *,
+    wanted_size: Literal["match_input", "model"] | tuple[int, int],
+    output_format: str | None,
+    output_quality: int | None,
+    keep_metadata: bool,
+    max_pixels: int,
+) -> RestoredPicture:
+    """Write to `target` what the caller gets, from a `received` picture that `worker.inspection` passed.
+
+    `output_format` None: the source's if it is png, jpeg, webp or avif, else png; png too where that would lose the
+    transparency of the result. `keep_metadata`: the source's EXIF goes along, upright and without its thumbnail.
+
+    Raises:
+        PictureTooLarge: the wanted size is over `max_pixels` or more than the format holds.
+    """
+    got, origin = px.info_of(received, max_pixels), px.info_of(source, max_pixels)
+    box = plan.content_box(got.upright_size)
+    size = _wanted(wanted_size, plan, box)
+    if size[0] * size[1] > max_pixels:
+        raise PictureTooLarge(f"a result of {size[0]}×{size[1]} pixels is over the limit of {max_pixels}")
+    format_ = output_format or default_format(origin)
+    exif = px.exif_of(source, size) if keep_metadata else None
+    lends_alpha = origin.has_alpha and not got.has_alpha and format_ != "jpeg"
+    if (
+        (got.format, got.upright_size, got.orientation) == (format_, size, 1)
+        and box == (0, 0, *size)
+        and format_ in REWRAPPED
+        and got.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+        and not lends_alpha
+        and (output_quality is None or format_ == "png")
+    ):
+        data = received.read_bytes()
+        rewrapped = rewrap(data, got, icc=_profile(received, source, origin, got.mode), exif=exif)
+        target.write_bytes(rewrapped)
+        return _restored(target, size, format_, "untouched" if rewrapped == data else "rewrapped")
+    decoded = px.decode(received, got)
+    image, alpha = _cut(decoded.image, box, size), decoded.alpha and _cut(decoded.alpha, box, size)
+    if lends_alpha and alpha is None and (lent := px.decode(source, origin).alpha):
+        alpha = lent if lent.size == size else lent.resize(size, Image.Resampling.LANCZOS)
+        image = px.lifted_off_white(image, alpha)
+    if alpha is not None and output_format is None and format_ == "jpeg":
+        format_ = "png"
+    icc = _profile(received, source, origin, image.mode) if got.mode != "CMYK" else None
+    px.encode(px.Pixels(image, alpha, ()), target, format=format_, quality=output_quality, icc=icc, exif=exif)
+    return _restored(target, size, format_, "encoded")
+
+
+def default_format(info: PictureInfo) -> str:
+    """The format of a result whose caller named none."""
+    return info.format if info.format in OUTPUT_FORMATS else "png"
+
+
+def thumbnail(source: Path, width: int, *, max_pixels: int) -> bytes:
+    """A WebP in sRGB, at most `width` pixels wide and upright; smaller pictures keep their size."""
+    info = px.info_of(source, max_pixels)
+    full = info.upright_size
+    scale = min(1.0, width / full[0], 4 * width / full[1])
+    size = (max(1, round(full[0] * scale)), max(1, round(full[1] * scale)))
+    decoded = px.decode(source, info, at_least=(size[0] * 2, size[1] * 2))
+    image = px.to_srgb(decoded.image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0), px.profile_of(source, info.mode))
+    if decoded.alpha is not None:
+        image.putalpha(decoded.alpha.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=80, method=2, icc_profile=None)
+    return out.getvalue()
+
+
+def read_mask(source: Path, size: tuple[int, int], mode: MaskMode, *, max_pixels: int) -> bytes:
+    """The mask as a PNG of mode L with 255 where the picture is to be edited and 0 elsewhere.
+
+    `size`: the picture's upright (width, height). `auto`: transparent is edit if anything is transparent, else white is.
+    Where the brightness counts, transparent places are not edited.
+
+    Raises:
+        MaskInvalid: another size, or no transparency where `mode` asks for it. MaskEmpty, MaskFull: nothing or all selected.
+    """
+    info = px.info_of(source, max_pixels)
+    if info.upright_size != size:
+        shown, needed = "×".join(map(str, info.upright_size)), "×".join(map(str, size))
+        raise MaskInvalid(f"the mask is {shown} pixels, the picture {needed}; they must be the same")
+    decoded = px.decode(source, info)
+    if mode == "alpha_transparent_is_edit" and not info.has_alpha:
+        raise MaskInvalid("mask_mode is alpha_transparent_is_edit, and the mask has no transparency")
+    opaque = np.full(size[::-1], 255, np.uint8) if decoded.alpha is None else np.asarray(decoded.alpha)
+    if mode == "alpha_transparent_is_edit" or (mode == "auto" and decoded.alpha is not None):
+        edited = opaque < _EDITED
+    else:
+        bright = np.asarray(decoded.image.convert("L")) >= _EDITED
+        edited = (~bright if mode == "black_is_edit" else bright) & (opaque >= _EDITED)
+    if not edited.any():
+        raise MaskEmpty(f"the mask selects no pixel (read as {mode})")
+    if edited.all():
+        raise MaskFull(f"the mask selects every pixel (read as {mode})")
+    out = io.BytesIO()
+    Image.fromarray(edited.astype(np.uint8) * 255).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _is_sendable(info: PictureInfo, plan: GeometryPlan, keep_alpha: bool) -> bool:
+    """Whether a model can take the coded pixels as they are."""
+    modes = ("L", "RGB", "RGBA", "LA") if keep_alpha else ("L", "RGB")
+    return (
+        plan.method == "identity"
+        and info.orientation == 1
+        and info.frames == 1
+        and info.mode in modes
+        and (keep_alpha or not info.has_alpha)
+        and info.format in REWRAPPED
+    )
+
+
+def _placed(image: Image.Image, plan: GeometryPlan) -> Image.Image:
+    """Scaled, and surrounded by its own edges mirrored where the canvas is larger."""
+    if image.size != plan.scaled:
+        image = image.resize(plan.scaled, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if plan.scaled == plan.sent:
+        return image
+    left, top = plan.offset
+    right, bottom = plan.sent[0] - plan.scaled[0] - left, plan.sent[1] - plan.scaled[1] - top
+    colours = ((0, 0),) if image.mode == "RGB" else ()
+    return Image.fromarray(np.pad(np.asarray(image), ((top, bottom), (left, right), *colours), mode="symmetric"))
+
+
+def _cut(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    """The part within `box` (pixels, not necessarily whole ones) at exactly `size`."""
+    if box == (0, 0, *size) and image.size == size:
+        return image
+    if all(edge == int(edge) for edge in box) and (box[2] - box[0], box[3] - box[1]) == size:
+        return image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))
+    return image.resize(size, Image.Resampling.LANCZOS, box=box)
+
+
+def _wanted(
+    wanted: Literal["match_input", "model"] | tuple[int, int], plan: GeometryPlan, box: tuple[float, float, float, float]
+) -> tuple[int, int]:
+    if wanted == "match_input":
+        return plan.upright
+    if wanted == "model":
+        return max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))
+    return wanted
+
+
+def _profile(received: Path, source: Path, origin: PictureInfo, mode: str) -> bytes | None:
+    """The result's own profile, else the input's if its numbers went to the model as they were."""
+    own = px.profile_of(received, mode)
+    kept = origin.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA") or "16" in origin.mode
+    return own or (px.profile_of(source, mode) if kept else None)
+
+
+def _restored(
+    file: Path, size: tuple[int, int], format_: str, method: Literal["untouched", "rewrapped", "encoded"]
+) -> RestoredPicture:
+    with file.open("rb") as data:
+        digest = hashlib.file_digest(data, "sha256").hexdigest()
+    return RestoredPicture(file, size[0], size[1], format_, file.stat().st_size, digest, method)

@@ -1,0 +1,119 @@
+"""Which size a picture is sent in, and where it lies in what comes back (pure)."""
+
+import math
+from dataclasses import dataclass
+
+from shared.catalog.model import Size
+from shared.picture import PictureInfo
+
+
+@dataclass(frozen=True, slots=True)
+class GeometryPlan:
+    """Sizes are (width, height) in pixels. The picture, scaled to `scaled`, lies at `offset` (left, top) in `sent`.
+
+    `method`: identity, scaled, padded or scaled+padded.
+    """
+
+    upright: tuple[int, int]
+    scaled: tuple[int, int]
+    sent: tuple[int, int]
+    offset: tuple[int, int]
+
+    @property
+    def method(self) -> str:
+        """What is done to the size, in one word."""
+        acts = [word for word, done in (("scaled", self.scaled != self.upright), ("padded", self.sent != self.scaled)) if done]
+        return "+".join(acts) or "identity"
+
+    def content_box(self, received: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Where the picture without its padding lies (left, top, right, bottom) in a result of size `received`."""
+        (left, top), (width, height) = self.offset, self.scaled
+        across = [edge * received[0] / self.sent[0] for edge in (left, left + width)]
+        down = [edge * received[1] / self.sent[1] for edge in (top, top + height)]
+        return across[0], down[0], across[1], down[1]
+
+
+def plan_geometry(info: PictureInfo, size: Size) -> GeometryPlan:
+    """The nearest size that the model takes: least change of scale first, then least padding.
+
+    A picture is never made larger than the model's smallest size demands, and padded only where its aspect must differ or
+    whole multiples leave a few pixels over. Limits that contradict each other are kept as far as they go.
+    """
+    width, height = info.upright_size
+    shortest, longest = _up(size.min_side, size.multiple_of), _down(size.max_side, size.multiple_of)
+    max_pixels = size.max_pixels or longest**2
+    widest = min(longest / shortest, max_pixels / shortest**2, longest**2 / size.min_pixels)
+    aspect = _aspect(width / height, size, max(1.0, widest))
+    canvas = (max(width, height * aspect), max(height, width / aspect))
+    pixels = canvas[0] * canvas[1]
+    least = max(shortest / min(canvas), math.sqrt(size.min_pixels / pixels))
+    most = min(longest / max(canvas), math.sqrt(max_pixels / pixels))
+    scale = min(max(1.0, least), most)
+    # No whole size may lie within all limits at once: the sides' own limits are what a model refuses first.
+    rounded = [min(max(_up(round(side * scale), size.multiple_of), shortest), longest) for side in canvas]
+    candidates = _canvases(height, canvas, scale, aspect, size, shortest, longest) or [(rounded[0], rounded[1])]
+
+    def fit(sent: tuple[int, int]) -> float:
+        return min(sent[0] / width, sent[1] / height, scale)
+
+    sent = min(candidates, key=lambda sent: (-round(fit(sent) / scale, 6), sent[0] * sent[1]))
+    return _plan((width, height), sent, fit(sent))
+
+
+def _plan(upright: tuple[int, int], sent: tuple[int, int], scale: float) -> GeometryPlan:
+    """The picture centred in its canvas. Less than a pixel between them is stretched, not padded."""
+    width, height = upright
+    exact = (width * scale, height * scale)
+    scaled = (
+        sent[0] if abs(sent[0] - exact[0]) < 1 else min(max(1, round(exact[0])), sent[0]),
+        sent[1] if abs(sent[1] - exact[1]) < 1 else min(max(1, round(exact[1])), sent[1]),
+    )
+    return GeometryPlan(upright, scaled, sent, ((sent[0] - scaled[0]) // 2, (sent[1] - scaled[1]) // 2))
+
+
+def _aspect(natural: float, size: Size, widest: float) -> float:
+    """The width/height that the canvas gets."""
+    if size.aspects:
+        listed = [int(across) / int(down) for across, down in (text.split(":") for text in size.aspects)]
+        return min(listed, key=lambda aspect: abs(math.log(aspect / natural)))
+    return min(max(natural, size.min_aspect, 1 / widest), size.max_aspect, widest)
+
+
+def _canvases(
+    height: int,
+    canvas: tuple[float, float],
+    scale: float,
+    aspect: float,
+    size: Size,
+    shortest: int,
+    longest: int,
+) -> list[tuple[int, int]]:
+    """Sizes within every limit, near the ideal; whole multiples and the pixel window may leave only farther ones."""
+    step, found = size.multiple_of, []
+    ideal = _down(round(canvas[0] * scale), step)
+    near = range(max(shortest, ideal - 64 * step), min(longest, ideal + 64 * step) + 1, step)
+    for across in near:
+        if size.aspects:
+            heights = {_nearest(across / aspect, step)}
+        else:
+            natural = across * canvas[1] / canvas[0]
+            heights = {_down(math.floor(natural), step), _up(math.ceil(natural), step), _up(height, step), shortest, longest}
+        for down in heights:
+            pixels, ratio = across * down, across / down if down else 0.0
+            sides_fit = shortest <= down <= longest
+            pixels_fit = size.min_pixels <= pixels <= (size.max_pixels or pixels)
+            if sides_fit and pixels_fit and (size.aspects or size.min_aspect <= ratio <= size.max_aspect):
+                found.append((across, down))
+    return found
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def _down(value: int, step: int) -> int:
+    return value // step * step
+
+
+def _nearest(value: float, step: int) -> int:
+    return round(value / step) * step

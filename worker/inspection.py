@@ -1,0 +1,107 @@
+"""Is this output fit to be delivered? (pure, runs off the loop, in pool processes)"""
+
+from pathlib import Path
+
+from PIL import Image, ImageChops, ImageStat
+
+from shared.errors import PictureError, ProviderBadOutput
+from shared.picture import PictureInfo, content_type, read_info
+from worker import pixels as px
+
+_ASPECT_TOLERANCE = 0.03  # models round sides to their own multiples; restoring the size evens that out
+_SMALLEST_SHARE = 0.5  # of the side that was asked for
+_ONE_COLOUR_SPREAD = 2  # levels; a plain picture comes out of a JPEG with so much noise
+_NO_OP_MEAN = 0.5  # levels of 255
+_NO_OP_BLOCK = 8  # pixels a side, and levels: a small genuine edit changes one block by more, recoding noise by less
+_ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+
+
+def inspect(
+    received: Path,
+    *,
+    sent: Path | None,
+    expected_size: tuple[int, int] | None,
+    declared_type: str | None,
+    no_op_allowed: bool,
+    max_pixels: int,
+) -> PictureInfo:
+    """Decode `received` wholly and judge it. Returns what it is.
+
+    `sent`: what the model got, to tell that it did something. `expected_size`: (width, height) that the model was asked for;
+    an upright size with the same aspect, and at least half of that, will do. `declared_type`: the provider's content type;
+    one that names no picture format says nothing.
+
+    Raises:
+        ProviderBadOutput: not fit, and why in words.
+    """
+    try:
+        length = received.stat().st_size
+        info = read_info(received, max_bytes=length + 1, max_pixels=max_pixels, max_side=max_pixels)
+        got = px.decode(received, info)
+    except PictureError as error:
+        raise ProviderBadOutput(f"the result is no usable picture: {error}") from error
+    _check_type(info, declared_type)
+    _check_size(info.upright_size, expected_size)
+    before = px.decode(sent, px.info_of(sent, max_pixels)) if sent is not None else None
+    if _is_one_colour(got) and (before is None or not _is_one_colour(before)):
+        raise ProviderBadOutput("the result is a placeholder: every pixel has the same colour")
+    if before is not None and not no_op_allowed and _is_same(got, before):
+        raise ProviderBadOutput("the result is the picture that was sent, unchanged")
+    return info
+
+
+def _check_type(info: PictureInfo, declared: str | None) -> None:
+    named = (declared or "").partition(";")[0].strip().lower()
+    named = _ALIASES.get(named, named)
+    if named.startswith(("image/", "text/")) and named not in (content_type(info.format), "image/*"):
+        raise ProviderBadOutput(f"the result is {info.format} and was declared as {named[:50]}")
+
+
+def _check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
+    if expected is None:
+        return
+    skew = (size[0] / size[1]) / (expected[0] / expected[1])
+    # One pixel of rounding on the short side is no skew, however flat the picture.
+    slack = max(_ASPECT_TOLERANCE, 1 / min(size), 1 / min(expected))
+    if not 1 / (1 + slack) <= skew <= 1 + slack or size[0] < expected[0] * _SMALLEST_SHARE:
+        raise ProviderBadOutput(f"the result is {size[0]}×{size[1]} pixels, {expected[0]}×{expected[1]} were asked for")
+
+
+def _is_one_colour(picture: px.Pixels) -> bool:
+    """Also true where nothing can be seen: wholly transparent."""
+    if picture.alpha is not None:
+        lowest, highest = _ends(picture.alpha)
+        if highest == 0:
+            return True
+        if highest - lowest > _ONE_COLOUR_SPREAD:
+            return False
+    return all(highest - lowest <= _ONE_COLOUR_SPREAD for lowest, highest in map(_ends, picture.image.split()))
+
+
+def _is_same(one: px.Pixels, other: px.Pixels) -> bool:
+    """Nothing but recoding noise between them: little on the whole, and nowhere much."""
+    size = min(one.image.size, other.image.size, key=lambda pair: pair[0] * pair[1])
+    if one.image.size == other.image.size:
+        # The mean of a block differs by no more than its pixels do on average: most edits are seen here, cheaply.
+        coarse = [picture.image.reduce(_NO_OP_BLOCK).convert("RGB") for picture in (one, other)]
+        if any(_ends(channel)[1] > _NO_OP_BLOCK + 1 for channel in ImageChops.difference(*coarse).split()):
+            return False
+    pairs = zip(_channels(one, size), _channels(other, size), strict=True)
+    differences = [ImageChops.difference(mine, its) for mine, its in pairs]
+    means = [ImageStat.Stat(difference).mean[0] for difference in differences]
+    if sum(means[:3]) / 3 >= _NO_OP_MEAN or means[3] >= _NO_OP_MEAN:
+        return False
+    return all(_ends(difference.reduce(_NO_OP_BLOCK))[1] <= _NO_OP_BLOCK for difference in differences)
+
+
+def _channels(picture: px.Pixels, size: tuple[int, int]) -> list[Image.Image]:
+    """Red, green, blue and alpha, each at `size`."""
+    alpha = picture.alpha or Image.new("L", picture.image.size, 255)
+    channels = [*picture.image.convert("RGB").split(), alpha]
+    return [channel if channel.size == size else channel.resize(size, Image.Resampling.BOX) for channel in channels]
+
+
+def _ends(channel: Image.Image) -> tuple[int, int]:
+    """(lowest, highest) value of a picture with one channel of 8 bits."""
+    found = [value for value, count in enumerate(channel.histogram()) if count]
+    return found[0], found[-1]
