@@ -5,7 +5,13 @@ function registry under this name.
 """
 
 import json
+from collections.abc import Collection
 from typing import Any
+
+from shared.catalog.load import Catalog
+from shared.edit import EditSpec
+from shared.errors import NoCapableModel
+from shared.recommend import recommend
 
 RUN_EDIT = "run_edit"  #: run_edit(ctx, record: JobRecord)
 
@@ -21,3 +27,17 @@ def deserialize(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
+
+
+def lane_of(spec: EditSpec, catalog: Catalog, providers_seen: Collection[str]) -> str:
+    """The lane an edit waits in: the provider that will probably do it. The worker chooses; it moves the edit if it must.
+
+    `providers_seen`: those that some live worker is configured for. When none fits, any worker may say so: the lane of a
+    provider that needs no key.
+    """
+    info = spec.image.info
+    try:
+        chosen = recommend(spec, catalog=catalog, configured=providers_seen, upright_size=info.upright_size if info else None)
+    except NoCapableModel:
+        return next((name for name, entry in catalog.providers.items() if not entry.needs_key), "none")
+    return chosen.model.provider

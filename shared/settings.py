@@ -68,13 +68,12 @@ class Settings(BaseSettings):
     pool_processes: int = Field(max(1, os.cpu_count() or 1), ge=1, description="processes for pixel work in one worker")
     lease_s: float = Field(15.0, gt=0, description="how long a worker may be silent before its edits are taken over")
     drain_s: float = Field(150.0, ge=0, description="how long a stopping worker finishes calls it cannot resume")
-    provider_timeout_s: float = Field(600.0, gt=0, description="longest wait for one provider call, polls included")
     lane_limits: dict[str, int] = Field({}, description='calls at once per provider account, as JSON: {"acme": 3}')
     webhook_schedule_s: tuple[float, ...] = Field(
         (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="wait before each delivery attempt",
     )
-    webhook_timeout_s: float = Field(15.0, gt=0, description="longest wait for a webhook receiver, seconds")
+    webhook_timeout_s: float = Field(15.0, gt=0, le=45, description="longest wait for a webhook receiver, seconds")
     catalog_dir: Path | None = Field(None, description="folder with catalogue files that add to or override the shipped models")
     simulated: bool = Field(False, description="results come from the simulator and say so")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")

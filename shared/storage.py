@@ -50,7 +50,11 @@ class Storage:
         self._link_life_s = settings.link_life_s
         self._client = _client(settings, settings.s3_endpoint_url)
         self._signer = _client(settings, settings.s3_public_url) if settings.s3_public_url else self._client
-        self.reachable_from_outside = _is_public(settings.s3_public_url or settings.s3_endpoint_url)
+        self._is_public = _is_public(settings.s3_public_url or settings.s3_endpoint_url)
+
+    def reachable_from(self, base_url: str | None) -> bool:
+        """Whether a provider at `base_url` (None: its own, on the internet) can fetch our links."""
+        return self._is_public or (base_url is not None and not _is_public(base_url))
 
     async def ensure_bucket(self) -> None:
         """Make the bucket if it does not exist. Raises StorageUnavailable."""

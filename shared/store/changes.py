@@ -30,10 +30,10 @@ class Subscription:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._task is not None:
+        # Seen with redis-py 5.3 on uvloop: a task that is canceled while it connects may go on as if nothing had been.
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,), timeout=_AGAIN_AFTER_S)
 
     async def _listen(self) -> None:
         while True:

@@ -1,0 +1,76 @@
+"""What a caller may turn, in a model's own names: which wishes a model can honour, and the values it is sent (pure)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.catalog.model import Model, Parameter
+from shared.edit import EditSpec
+from shared.errors import FieldError
+
+ParameterValue = str | int | float | bool
+
+#: Options of ours that only some models have. Everything else is ours to do (sizes, formats, masks) or tied to an operation.
+TURNABLE = ("negative_prompt", "guidance_scale", "steps", "seed", "style_preset")
+
+
+def _wishes(spec: EditSpec) -> dict[str, ParameterValue]:
+    """What the caller set of it, by pointer into the request."""
+    own = {f"/{name}": value for name in TURNABLE if (value := getattr(spec, name)) is not None}
+    return {**own, **{f"/options/{name}": value for name, value in spec.options.items()}}
+
+
+def _declared_for(model: Model, pointer: str) -> tuple[str, Parameter] | None:
+    """The model's parameter that honours the wish at `pointer`."""
+    name = pointer.rsplit("/", 1)[1]
+    for key, parameter in model.parameters.items():
+        if parameter.field == name if not pointer.startswith("/options/") else parameter.field is None and key == name:
+            return key, parameter
+    return None
+
+
+def unsupported(spec: EditSpec, model: Model) -> list[str]:
+    """Pointers of the wishes that this model has no parameter for."""
+    return [pointer for pointer in _wishes(spec) if _declared_for(model, pointer) is None]
+
+
+def out_of_range(spec: EditSpec, model: Model) -> list[FieldError]:
+    """The wishes whose values the model does not take."""
+    found = []
+    for pointer, value in _wishes(spec).items():
+        declared = _declared_for(model, pointer)
+        if declared is not None and (fault := _fault(declared[1], value)):
+            found.append(FieldError(pointer, "invalid_value", f"{model.id} takes {fault}"))
+    return found
+
+
+def _fault(parameter: Parameter, value: ParameterValue) -> str | None:
+    """What the parameter takes, if it does not take `value`."""
+    if parameter.type == "boolean":
+        return None if isinstance(value, bool) else "true or false"
+    if parameter.type == "string":
+        if not isinstance(value, str):
+            return "a text"
+        return f"one of {', '.join(parameter.enum)}" if parameter.enum and value not in parameter.enum else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or (parameter.type == "integer" and value != int(value)):
+        return "an integer" if parameter.type == "integer" else "a number"
+    low, high = parameter.min, parameter.max
+    if (low is not None and value < low) or (high is not None and value > high):
+        return f"{low if low is not None else '…'} to {high if high is not None else '…'}"
+    return None
+
+
+def parameters_for(spec: EditSpec, model: Model, made: Mapping[str, Any]) -> dict[str, ParameterValue]:
+    """The wishes in the model's names, and of `made` (our field to value: size, output_format …) what the model declares.
+
+    Nothing undeclared is ever in it; prompt and pictures are not part of it.
+    """
+    values: dict[str, ParameterValue] = {}
+    wishes = _wishes(spec)
+    for pointer, value in wishes.items():
+        declared = _declared_for(model, pointer)
+        if declared is not None:
+            values[declared[0]] = value
+    for key, parameter in model.parameters.items():
+        if parameter.field is not None and parameter.field in made:
+            values[key] = made[parameter.field]
+    return values

@@ -1,0 +1,128 @@
+"""A worker process: opens connections, starts the loops, runs arq. The only wiring."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+from arq.worker import func
+
+from shared.catalog.load import load_catalog
+from shared.edit import WebhookEvent
+from shared.job import job_view
+from shared.queue import RUN_EDIT
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.store.changes import WAKE, Subscription
+from shared.store.connection import Scripts, open_redis
+from shared.store.durability import check_durability
+from shared.store.jobs import Jobs
+from shared.store.leases import Leases
+from shared.store.tenants import Tenants
+from shared.store.webhooks import Delivery, Outbox
+from worker.call import Caller
+from worker.deliver_webhook import WebhookSender
+from worker.dispatcher import EditWorker
+from worker.fetch import open_guarded
+from worker.hands import Hands
+from worker.pictures import Pictures
+from worker.pixel_pool import PixelPool
+from worker.pixel_tasks import warm_up
+from worker.providers.registry import open_providers
+from worker.rescue import Maintenance
+from worker.results import Results
+from worker.run_edit import EditRunner
+from worker.tasks import run_edit
+
+_CALLS_A_HOST = 200
+_WARM_UP_S = 60.0
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
+    """An EditWorker with everything it needs, its loops running; closed in reverse order.
+
+    Raises:
+        StoreUnavailable, StorageUnavailable: the servers do not answer.
+        VolatileRedis: Redis would lose or evict jobs.
+    """
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    catalog = load_catalog(settings.catalog_dir)
+    async with AsyncExitStack() as stack:
+        redis = open_redis(settings)
+        stack.push_async_callback(redis.aclose, close_connection_pool=True)
+        scripts = Scripts(redis, timeout_s=settings.redis_timeout_s)
+        await check_durability(redis, settings)
+        storage = Storage(settings)
+        await storage.ensure_bucket()
+        pool = PixelPool(settings)
+        stack.push_async_callback(pool.close)
+        http = open_guarded(settings)
+        stack.push_async_callback(http.close)
+        calls = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, limit_per_host=_CALLS_A_HOST), trust_env=False)
+        )
+        providers = open_providers(catalog, settings, calls, pool)
+        for provider in providers.values():
+            stack.push_async_callback(provider.close)
+        jobs, leases, outbox = Jobs(scripts, settings), Leases(scripts, settings), Outbox(scripts)
+        for provider_name, entry in catalog.providers.items():
+            limit = settings.lane_limits.get(provider_name, entry.max_concurrent)
+            if limit is not None:
+                await leases.set_lane_limit(provider_name, limit)
+        pictures = Pictures(settings=settings, storage=storage, http=http, pool=pool, leases=leases)
+        caller = Caller(
+            settings=settings, catalog=catalog, providers=providers, leases=leases, pictures=pictures, storage=storage
+        )
+        runner = EditRunner(
+            settings=settings,
+            catalog=catalog,
+            providers=providers,
+            leases=leases,
+            pictures=pictures,
+            caller=caller,
+            results=Results(settings=settings, storage=storage, pool=pool),
+            http=http,
+            pool=pool,
+        )
+        hands = Hands(leases, name=name, slots=settings.worker_slots, providers=tuple(providers), beat_s=settings.lease_s / 5)
+        worker = EditWorker(
+            name=name,
+            leases=leases,
+            slots=settings.worker_slots,
+            drain_s=settings.drain_s,
+            function=func(run_edit, name=RUN_EDIT),
+            drain=hands.drain,
+            redis_pool=redis,
+            ctx={"hands": hands, "runner": runner},
+        )
+
+        async def render(delivery: Delivery) -> bytes:
+            """The Job of a delivery, with a fresh link."""
+            if delivery.event not in set(WebhookEvent):
+                return b"{}"
+            record = await jobs.get(delivery.tenant, delivery.job_id)
+            output = record.course.output
+            link = await storage.link(output.key) if output else None
+            base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+            return job_view(record, base_url=base_url.rstrip("/"), output_link=link).model_dump_json().encode()
+
+        sender = WebhookSender(outbox=outbox, tenants=Tenants(scripts, settings), http=http, settings=settings, render=render)
+        maintenance = Maintenance(leases, sender.run_once, lease_s=settings.lease_s)
+        concerned = {"outbox": maintenance.poke, "cancel": hands.poke}
+        news = Subscription(redis, WAKE, lambda what: concerned.get(what, worker.wake).set())
+        news.start()
+        stack.push_async_callback(news.close)
+        # The first edit should not wait for a process to start and for its imports.
+        await asyncio.gather(*(pool.run(warm_up, timeout_s=_WARM_UP_S) for _ in range(settings.pool_processes)))
+        await hands.beat()
+        loops = [asyncio.create_task(hands.beat_for_ever()), asyncio.create_task(maintenance.run_for_ever())]
+        try:
+            yield worker
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await sender.close(within_s=settings.webhook_timeout_s)

@@ -1,0 +1,231 @@
+"""The paid call: written down before and after, made once, resumed by its handle, looked for when its answer was lost."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.catalog.load import Catalog
+from shared.catalog.model import Model
+from shared.edit import Role
+from shared.errors import EditStudioError, ProviderAmbiguous, ProviderError, ProviderRateLimited, ProviderTransient
+from shared.fault import die_at
+from shared.job import Attempt, CostLine, Course
+from shared.parameters import parameters_for, unsupported
+from shared.recommend import Recommendation
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.store.leases import Leases
+from worker.geometry import GeometryPlan, plan_geometry
+from worker.hands import PATIENCE_S, Held
+from worker.pictures import Pictures, SourcePicture
+from worker.providers.base import AdaptedEdit, Done, Failed, Outcome, Provider
+
+_LOOKS = 3
+_LOOK_AGAIN_S = 1.0
+_POLL_TROUBLE_S = (1.0, 30.0)
+_log = logging.getLogger(__name__)
+
+
+class LostEdit(Exception):
+    """The edit is no longer this worker's: stop, touch nothing."""
+
+
+class Caller:
+    """Makes or resumes the one call of an edit."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        catalog: Catalog,
+        providers: Mapping[str, Provider],
+        leases: Leases,
+        pictures: Pictures,
+        storage: Storage,
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._providers = providers
+        self._leases = leases
+        self._pictures = pictures
+        self._storage = storage
+
+    async def call_or_resume(
+        self,
+        held: Held,
+        chosen: Recommendation,
+        pictures: Mapping[Role, Sequence[SourcePicture]],
+        plan: GeometryPlan,
+        folder: Path,
+    ) -> Done:
+        """The provider's result. Raises ProviderError, LostEdit."""
+        record, provider = held.record, self._providers[chosen.model.provider]
+        handle = record.handle
+        if record.call == "started":
+            # An earlier worker was cut off: whether the request arrived has to be asked before it may be made again.
+            handle = await provider.find(record.call_id, chosen.model, submitted_at_ms=record.submitted or record.created) or ""
+            if handle:
+                await self._write(held, call="handle", handle=handle)
+            else:
+                held.course = ended(held.course, "provider_ambiguous", "its answer was lost", billed=None)
+        if not handle:
+            outcome = await self._submit(held, chosen, provider, pictures, plan, folder)
+            if isinstance(outcome, Done):
+                return outcome
+            if isinstance(outcome, Failed):
+                raise outcome.error
+            handle = outcome.task_id
+            die_at("after_submit", self._settings.fault)
+            await self._write(held, call="handle", handle=handle, waiting_on="provider")
+            die_at("after_handle", self._settings.fault)
+            await asyncio.sleep(outcome.check_after_s)
+        return await self._poll(held, provider, handle)
+
+    async def _submit(
+        self,
+        held: Held,
+        chosen: Recommendation,
+        provider: Provider,
+        pictures: Mapping[Role, Sequence[SourcePicture]],
+        plan: GeometryPlan,
+        folder: Path,
+    ) -> Outcome:
+        """Make the call, after writing down that it is made."""
+        call_id = secrets.token_hex(8)
+        held.stage = "adapting"
+        edit = await self._adapt(held, chosen.model, pictures, plan, folder, call_id)
+        held.course = started(held.course, chosen, number=len(held.course.attempts) + 1)
+        held.stage = "editing"
+        die_at("before_call", self._settings.fault)
+        await self._write(held, call="started", handle="", call_id=call_id, call_model=chosen.model.id, submitted="@now")
+        die_at("after_call_started", self._settings.fault)
+        try:
+            return await provider.submit(edit)
+        except ProviderAmbiguous:
+            if handle := await self._look_for(provider, call_id, chosen.model, held):
+                await self._write(held, call="handle", handle=handle, waiting_on="provider")
+                return await self._poll(held, provider, handle)
+            raise
+        except ProviderError:
+            # The provider answered, or was never reached: this call is over and leaves nothing to look for.
+            await self._write(held, call="", handle="")
+            raise
+
+    async def _look_for(self, provider: Provider, call_id: str, model: Model, held: Held) -> str | None:
+        for _ in range(_LOOKS):
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            try:
+                found = await provider.find(call_id, model, submitted_at_ms=held.record.created)
+            except ProviderError:
+                continue
+            if found is not None:
+                return found
+        return None
+
+    async def _poll(self, held: Held, provider: Provider, handle: str) -> Done:
+        """Wait for the task. Not being able to look is no failure of the task; the edit's deadline bounds it all."""
+        held.stage, held.resumable = "editing", True
+        trouble_s, most_s = _POLL_TROUBLE_S
+        while True:
+            try:
+                outcome = await provider.poll(handle)
+            except (ProviderTransient, ProviderRateLimited) as error:
+                _log.warning("polling failed", extra={"job_id": held.record.id, "error": error.code})
+                await asyncio.sleep(error.retry_after_s or trouble_s)
+                trouble_s = min(most_s, trouble_s * 2)
+                continue
+            if isinstance(outcome, Done):
+                return outcome
+            if isinstance(outcome, Failed):
+                held.resumable = False
+                await self._write(held, call="", handle="")
+                raise outcome.error
+            await asyncio.sleep(outcome.check_after_s)
+
+    async def _adapt(
+        self,
+        held: Held,
+        model: Model,
+        pictures: Mapping[Role, Sequence[SourcePicture]],
+        plan: GeometryPlan,
+        folder: Path,
+        call_id: str,
+    ) -> AdaptedEdit:
+        spec, entry = held.record.spec, self._catalog.providers[model.provider]
+        links = not entry.in_process and self._storage.reachable_from(self._settings.provider_access(entry.provider).base_url)
+        sources, notes = [], list(held.course.adaptations)
+        for picture in (*pictures[Role.IMAGE], *pictures[Role.REFERENCE]):
+            own = plan if picture.ref.role is Role.IMAGE else plan_geometry(picture.info, model.size)
+            source, made = await self._pictures.adapted(
+                held, picture, model, own, folder, call_id=call_id, links=links, whole=entry.in_process
+            )
+            sources.append(source)
+            notes.extend(made.notes if made else ())
+        mask = None
+        if pictures[Role.MASK]:
+            mask = await self._pictures.mask(pictures[Role.MASK][0], spec, plan.upright, folder)
+        notes.extend(f"{model.id} has no {pointer}; it was left out" for pointer in unsupported(spec, model))
+        held.course = held.course.model_copy(update={"adaptations": tuple(dict.fromkeys(notes))})
+        return AdaptedEdit(
+            call_id=call_id,
+            model=model,
+            operation=spec.operation,
+            prompt=spec.prompt,
+            parameters=parameters_for(spec, model, made_parameters(model, plan, spec.output_format)),
+            images=tuple(sources),
+            mask=mask,
+            expand=(spec.expand_left, spec.expand_right, spec.expand_up, spec.expand_down),
+        )
+
+    async def _write(self, held: Held, **fields: str | int) -> None:
+        """Checkpoint with the course; raises LostEdit when the edit went to somebody else."""
+        text = held.course.model_dump_json(exclude_defaults=True)
+        record = held.record
+        if not await self._leases.checkpoint(record, patience_s=PATIENCE_S, stage=held.stage, course=text, **fields):
+            raise LostEdit(record.id)
+
+
+def made_parameters(model: Model, plan: GeometryPlan, output_format: str | None) -> dict[str, str]:
+    """Size and format in the model's own terms."""
+    made: dict[str, str] = {}
+    if model.size.control == "WxH":
+        made["size"] = f"{plan.sent[0]}*{plan.sent[1]}"
+    elif model.size.control == "aspect_ratio":
+        made["size"] = min(model.size.aspects, key=lambda text: abs(_ratio(text) - plan.sent[0] / plan.sent[1]))
+    declared = next((p for p in model.parameters.values() if p.field == "output_format"), None)
+    if declared is not None:
+        # Lossless on the way back, unless the caller's own format can be passed through as it comes.
+        wanted = output_format if plan.method == "identity" and output_format in declared.enum else "png"
+        if wanted in declared.enum:
+            made["output_format"] = wanted
+    return made
+
+
+def _ratio(text: str) -> float:
+    across, down = text.split(":")
+    return int(across) / int(down)
+
+
+def started(course: Course, chosen: Recommendation, *, number: int) -> Course:
+    """The course with a new attempt."""
+    model = chosen.model
+    attempt = Attempt(n=number, model=model.id, provider=model.provider, started_at=datetime.now(UTC))
+    return course.model_copy(update={"attempts": (*course.attempts, attempt)})
+
+
+def ended(course: Course, outcome: str, error: str | None, *, billed: bool | None) -> Course:
+    """The course with its last attempt ended, and the line of what that cost at the provider."""
+    if not course.attempts or course.attempts[-1].outcome is not None:
+        return course
+    last = course.attempts[-1].model_copy(update={"outcome": outcome, "error": error, "finished_at": datetime.now(UTC)})
+    line = CostLine(attempt=last.n, model=last.model, usd=course.estimated_usd or 0.0, billed=billed)
+    return course.model_copy(update={"attempts": (*course.attempts[:-1], last), "lines": (*course.lines, line)})
+
+
+def ended_by(course: Course, error: EditStudioError) -> Course:
+    """The course after an error that ends the attempt."""
+    billed = error.billed if isinstance(error, ProviderError) else None
+    return ended(course, error.code, str(error), billed=billed)

@@ -1,0 +1,122 @@
+"""The edits that this process holds: their heartbeat, and the ways in which they are taken out of its hands."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.errors import EditStudioError
+from shared.job import Course, JobRecord, JobState
+from shared.store.leases import Leases, Release
+
+PATIENCE_S = 600.0  #: how long an ending is held while Redis is away
+_LAG_WARNING_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Held:
+    """One edit in hand. `course`: what is to be written down of it; `stage`: where it is, for the caller.
+
+    `resumable`: another worker can go on from what Redis knows, nothing would be paid again.
+    """
+
+    record: JobRecord
+    task: "asyncio.Task[None]"
+    course: Course
+    stage: str = "fetching"
+    resumable: bool = False
+    why: Literal["", "cancel", "lost", "drain"] = ""
+
+
+class Hands:
+    """Runs edits under a lease. One heartbeat serves all of them."""
+
+    def __init__(self, leases: Leases, *, name: str, slots: int, providers: Sequence[str], beat_s: float) -> None:
+        self._leases = leases
+        self._name = name
+        self._slots = slots
+        self._providers = tuple(providers)
+        self._beat_s = beat_s
+        self._held: dict[str, Held] = {}
+        self._draining = False
+        self.poke = asyncio.Event()  #: beat now: a cancel was asked for
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    async def hold(self, record: JobRecord, work: Callable[["Held"], Awaitable[None]]) -> None:
+        """Run `work` on a claimed edit until it ends, or is canceled, lost or drained; never raises but for its own canceling."""
+        if record.id in self._held:
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        inner: asyncio.Task[None] = asyncio.ensure_future(self._guard(record, work))
+        held = Held(record, inner, record.course, resumable=record.call == "handle")
+        self._held[record.id] = held
+        try:
+            await asyncio.shield(inner)
+        except asyncio.CancelledError:
+            if not inner.done():
+                # The process ends and the grace is over: the edit goes back to the queue.
+                held.why = held.why or "drain"
+                inner.cancel()
+            await asyncio.gather(inner, return_exceptions=True)
+            await self._give_up(held)
+            if task.cancelling():
+                raise
+        finally:
+            self._held.pop(record.id, None)
+
+    async def _guard(self, record: JobRecord, work: Callable[["Held"], Awaitable[None]]) -> None:
+        await asyncio.sleep(0)
+        await work(self._held[record.id])
+
+    async def _give_up(self, held: Held) -> None:
+        if held.why == "cancel":
+            await self._leases.finish(held.record, JobState.CANCELED, held.course, patience_s=PATIENCE_S)
+        elif held.why == "drain":
+            await self._leases.release(held.record, Release(), held.course, patience_s=PATIENCE_S)
+
+    async def drain(self) -> None:
+        """Give back at once what another worker can resume; leave the list of workers."""
+        self._draining = True
+        for held in self._held.values():
+            if held.resumable and not held.why:
+                held.why = "drain"
+                held.task.cancel()
+        await self.beat()
+
+    async def beat_for_ever(self) -> None:
+        """Renew the leases every `beat_s`, and at once after `poke`."""
+        while True:
+            try:
+                await self.beat()
+            except EditStudioError as error:
+                _log.warning("the heartbeat failed", extra={"error": str(error)})
+            due = time.monotonic() + self._beat_s
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._beat_s):
+                    await self.poke.wait()
+            self.poke.clear()
+            if (lag_s := time.monotonic() - due) > _LAG_WARNING_S:
+                _log.warning("the event loop was blocked", extra={"lag_s": round(lag_s, 3)})
+
+    async def beat(self) -> None:
+        held = list(self._held.values())
+        answers = await self._leases.renew(
+            self._name,
+            slots=self._slots,
+            providers=self._providers,
+            held=[(h.record.id, h.record.gen) for h in held],
+            draining=self._draining,
+        )
+        for one, answer in zip(held, answers, strict=True):
+            # An edit that ended while the beat was under way is `lost` to it, and nothing is left to cancel.
+            if answer != "ok" and not one.why and not one.task.done():
+                one.why = answer
+                one.task.cancel()
+                _log.info("an edit left our hands", extra={"job_id": one.record.id, "why": answer})
