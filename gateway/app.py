@@ -1,0 +1,95 @@
+"""The gateway put together: connections opened, routes mounted. The only wiring."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from gateway.admission import admit
+from gateway.body import no_early_leave
+from gateway.connections import CONNECTIONS, Connections, Links, memory_budget
+from gateway.cors import allow_origins
+from gateway.metrics import Metrics
+from gateway.openapi import openapi_route
+from gateway.problems import problems, set_common_headers
+from gateway.query import read_query
+from gateway.route import ROUTE, Call, Route
+from gateway.routes import events, health, job_pictures, jobs, process, reference, webhooks
+from shared.catalog.load import load_catalog
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.store.changes import Changes
+from shared.store.connection import Scripts, open_redis
+from shared.store.jobs import Jobs
+from shared.store.tenants import Tenants
+from shared.store.webhooks import Outbox
+
+
+def all_routes() -> tuple[Route, ...]:
+    """Every route of the gateway."""
+    modules = (process, jobs, job_pictures, events, webhooks, reference, health)
+    routes = tuple(route for module in modules for route in module.ROUTES)
+    return (*routes, openapi_route(routes))
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The application. Connections are opened when it starts and closed when it stops."""
+    app = web.Application(middlewares=[problems])
+    app.on_response_prepare.append(set_common_headers)
+    health.prepare(app)
+    for route in all_routes():
+        app.router.add_route(route.method, route.path, _endpoint(route), expect_handler=no_early_leave)
+    if settings.cors_origins:
+        allow_origins(app, settings.cors_origins)
+
+    async def connect(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app[CONNECTIONS] = await open_connections(settings, stack)
+            yield
+
+    async def stop_holding(app: web.Application) -> None:
+        app[CONNECTIONS].closing.set()
+
+    app.cleanup_ctx.append(connect)
+    app.on_shutdown.append(stop_holding)
+    return app
+
+
+async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connections:
+    """Everything the handlers work with; `stack` closes it. Raises StorageUnavailable, CatalogInvalid."""
+    redis = open_redis(settings)
+    stack.push_async_callback(redis.aclose, close_connection_pool=True)
+    scripts = Scripts(redis, timeout_s=settings.redis_timeout_s)
+    storage = Storage(settings)
+    await storage.ensure_bucket()
+    changes = Changes(redis)
+    changes.start()
+    stack.push_async_callback(changes.close)
+    return Connections(
+        settings=settings,
+        catalog=load_catalog(),
+        storage=storage,
+        links=Links(storage, life_s=settings.link_life_s),
+        jobs=Jobs(scripts, settings),
+        tenants=Tenants(scripts, settings),
+        outbox=Outbox(scripts),
+        changes=changes,
+        metrics=Metrics(),
+        memory=memory_budget(settings),
+    )
+
+
+def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The route's handler behind its key, rate, scope and parameters."""
+    no_query = route.query()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[ROUTE] = route
+        connections = request.app[CONNECTIONS]
+        caller = None
+        if route.scope is not None:
+            caller = await admit(request, connections.tenants, scope=route.scope, rate=route.rate)
+        query = read_query(request, route.query) if request.query_string else no_query
+        return await route.handler(Call(request, connections, query, caller))
+
+    return handle

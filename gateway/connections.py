@@ -1,0 +1,76 @@
+"""What the handlers work with: opened by `app.py`, one of each in a process."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from aiohttp import web
+
+from gateway.body import MemoryBudget
+from gateway.metrics import Metrics
+from shared.catalog.load import Catalog
+from shared.job import Job, JobRecord, JobState, job_view
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.store.changes import Changes
+from shared.store.jobs import Jobs
+from shared.store.tenants import Tenants
+from shared.store.webhooks import Outbox
+
+_LINKS_MAX = 20_000
+_HELD_BODIES = 8
+
+
+class Links:
+    """Presigned links to results. Signing costs a thread's turn, so a link serves for half of its life."""
+
+    def __init__(self, storage: Storage, *, life_s: int) -> None:
+        self._storage = storage
+        self._least_left = timedelta(seconds=life_s / 2)
+        self._known: OrderedDict[str, tuple[str, datetime]] = OrderedDict()
+
+    async def of(self, record: JobRecord) -> tuple[str, datetime] | None:
+        """The link to the edit's result and when it ends, or None without a result."""
+        output = record.course.output
+        if record.state is not JobState.SUCCEEDED or output is None:
+            return None
+        known = self._known.get(output.key)
+        if known is None or known[1] - datetime.now(UTC) < self._least_left:
+            known = self._known[output.key] = await self._storage.link(output.key)
+            if len(self._known) > _LINKS_MAX:
+                self._known.popitem(last=False)
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """`closing` is set when the process begins to stop: held requests answer then."""
+
+    settings: Settings
+    catalog: Catalog
+    storage: Storage
+    links: Links
+    jobs: Jobs
+    tenants: Tenants
+    outbox: Outbox
+    changes: Changes
+    metrics: Metrics
+    memory: MemoryBudget
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def base_url(self, request: web.Request) -> str:
+        """The gateway's address as the caller knows it, no slash at the end."""
+        return (self.settings.public_url or f"{request.scheme}://{request.host}").rstrip("/")
+
+    async def view(self, record: JobRecord, request: web.Request) -> Job:
+        """The record as its caller sees it."""
+        return job_view(record, base_url=self.base_url(request), output_link=await self.links.of(record))
+
+
+def memory_budget(settings: Settings) -> MemoryBudget:
+    """Room for several of the largest JSON bodies at once. A body counts thrice: as read, as text, as decoded bytes."""
+    return MemoryBudget(_HELD_BODIES * 3 * settings.body_max_bytes)
+
+
+CONNECTIONS = web.AppKey("connections", Connections)

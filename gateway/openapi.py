@@ -1,0 +1,195 @@
+"""The OpenAPI document, made from the routes and their models: what is mounted is what is documented."""
+
+import copy
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic_core import to_json
+
+from gateway.problems import PROBLEM_JSON
+from gateway.route import JSON, Body, Call, Header, Reply, Route
+from shared.errors import EditStudioError
+
+FORM = "multipart/form-data"
+_REF = "#/components/schemas/{model}"
+_PATH_NAME = re.compile(r"\{(\w+)\}")
+_ID_PATTERN = r"^[a-z]{3,5}_[0-9a-z_]{1,64}$"
+
+
+class FieldProblem(BaseModel):
+    """One fault. `pointer`: JSON pointer into the body (RFC 6901), or `/` and a query parameter's name; empty for the whole."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pointer: str
+    code: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Why a request was not answered as asked (RFC 9457). `code` is stable; all are listed at `…/errors`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str
+    retryable: bool
+    request_id: str
+    errors: tuple[FieldProblem, ...] | None = None
+
+
+def openapi_document(routes: Sequence[Route], *, title: str = "Edit Studio") -> dict[str, Any]:
+    """OpenAPI 3.1 for these routes."""
+    schemas = _Schemas(routes)
+    paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for route in routes:
+        paths[route.path][route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version("edit-studio"), "description": "Every image-edit model behind one API."},
+        "paths": dict(paths),
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "an API key: es_…"}},
+        },
+    }
+
+
+def openapi_route(routes: Iterable[Route]) -> Route:
+    """The route that answers the document of `routes` and of itself."""
+
+    async def show(_: Call) -> web.Response:
+        return web.Response(body=document, headers={hdrs.CONTENT_TYPE: JSON})
+
+    reply = Reply(200, "OpenAPI 3.1", content_types=(JSON,))
+    route = Route("GET", "/openapi.json", "This document", show, scope=None, tag="reference", replies=(reply,))
+    document = to_json(openapi_document([*routes, route]))
+    return route
+
+
+class _Schemas:
+    """The schemas of all models; bodies as they are taken, replies as they are given."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Problem, "serialization"): None}
+        for route in routes:
+            if route.body is not None:
+                wanted[route.body.model, "validation"] = None
+            wanted.update({(reply.model, "serialization"): None for reply in route.replies if reply.model is not None})
+        self._places, definitions = models_json_schema(list(wanted), ref_template=_REF)
+        self.components: dict[str, Any] = definitions["$defs"]
+
+    def of(self, model: type[BaseModel], mode: JsonSchemaMode) -> dict[str, Any]:
+        """A reference to the model's schema."""
+        return self._places[model, mode]
+
+    def as_form(self, body: Body) -> dict[str, Any]:
+        """The body's schema with its file parts beside the fields. Text parts hold values as JSON writes them."""
+        name = self.of(body.model, "validation")["$ref"].rsplit("/", 1)[1]
+        schema: dict[str, Any] = copy.deepcopy(self.components[name])
+        file = {"type": "string", "format": "binary"}
+        schema["properties"] |= dict.fromkeys(body.files, file)
+        schema["properties"] |= {name: {"type": "array", "items": file} for name in body.repeatable_files}
+        schema["properties"]["request"] = {
+            "type": "string",
+            "contentMediaType": JSON,
+            "description": "the fields as one JSON object",
+        }
+        return schema
+
+
+def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z]+', '_', route.path.rsplit('/edit/', 1)[-1]).strip('_')}",
+        "summary": route.summary,
+        "tags": [route.tag],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *map(_header_parameter, route.headers)],
+        "responses": _responses(route, schemas),
+    }
+    if route.description:
+        operation["description"] = route.description
+    if route.scope is not None:
+        operation["security"] = [{"key": []}]
+        operation["x-scope"] = route.scope
+    if route.body is not None:
+        operation["requestBody"] = _request_body(route.body, schemas)
+    return operation
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    schema = {"type": "string", "pattern": _ID_PATTERN}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in _PATH_NAME.findall(route.path)]
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    schema = route.query.model_json_schema()
+    parameters = []
+    for name, entry in schema.get("properties", {}).items():
+        # An absent parameter is None to us; `null` cannot be written in a query.
+        plain = _inlined(entry, schema.get("$defs", {}))
+        parameter = {"name": name, "in": "query", "required": False, "schema": plain}
+        if "description" in plain:
+            parameter["description"] = plain.pop("description")
+        if plain.get("type") == "object":
+            parameter |= {"style": "deepObject", "explode": True}
+        parameters.append(parameter)
+    return parameters
+
+
+def _inlined(entry: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema without references and without null."""
+    entry = {name: value for name, value in entry.items() if name not in ("title", "default") or value is not None}
+    entry.pop("title", None)
+    for option in entry.pop("anyOf", ()):
+        if option != {"type": "null"}:
+            entry |= _inlined(option, definitions)
+    if "$ref" in entry:
+        entry |= _inlined(definitions[entry.pop("$ref").rsplit("/", 1)[1]], definitions)
+    return entry
+
+
+def _header_parameter(header: Header) -> dict[str, Any]:
+    return {"name": header.name, "in": "header", "required": False, "description": header.description, "schema": header.schema}
+
+
+def _request_body(body: Body, schemas: _Schemas) -> dict[str, Any]:
+    as_json: dict[str, Any] = {"schema": schemas.of(body.model, "validation")}
+    if body.examples:
+        as_json["examples"] = {name: {"value": value} for name, value in body.examples.items()}
+    content = {JSON: as_json}
+    if body.files:
+        content[FORM] = {"schema": schemas.as_form(body)}
+    return {"required": body.required, "content": content}
+
+
+def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for reply in route.replies:
+        response: dict[str, Any] = {"description": reply.description}
+        if reply.model is not None:
+            response["content"] = {JSON: {"schema": schemas.of(reply.model, "serialization")}}
+        elif reply.content_types:
+            response["content"] = {kind: {} for kind in reply.content_types}
+        if reply.headers:
+            response["headers"] = {h.name: {"description": h.description, "schema": h.schema} for h in reply.headers}
+        responses[str(reply.status)] = response
+    by_status: defaultdict[int, list[type[EditStudioError]]] = defaultdict(list)
+    for cls in route.all_errors:
+        by_status[cls.status].append(cls)
+    for status, classes in sorted(by_status.items()):
+        described = "; ".join(f"`{cls.code}`: {cls.title}" for cls in classes)
+        response = responses.setdefault(str(status), {"description": described or HTTPStatus(status).phrase})
+        response.setdefault("content", {})[PROBLEM_JSON] = {"schema": schemas.of(Problem, "serialization")}
+        response["x-codes"] = [cls.code for cls in classes]
+    return responses

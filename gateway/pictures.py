@@ -1,0 +1,192 @@
+"""The pictures of a request: found, decoded, judged by their headers, and put into storage."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pybase64
+
+from gateway.connections import Connections
+from gateway.fields import Faults, pointer_to
+from gateway.rules import check_address
+from gateway.spool import OFF_LOOP_BYTES, Content, sha256_of
+from shared.edit import REFERENCE_IMAGES_MAX, EditRequest, InputRef, Role
+from shared.errors import Gone, InvalidBase64, MaskInvalid, NotFound, PictureError, PictureTooLarge
+from shared.picture import PictureInfo, content_type, extension, read_info
+
+SINGLE_ROLES = (Role.IMAGE, Role.MASK, Role.BACKGROUND_IMAGE, Role.LIGHTING_IMAGE)
+SINGLE_FILES = tuple(role.value for role in SINGLE_ROLES)
+REFERENCE_FILES = "reference_images"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A picture as it was given, in exactly one of four ways."""
+
+    role: Role
+    pointer: str
+    base64: str | None = None
+    file: Content | None = None
+    url: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture found good. `content`: None for one that lies elsewhere, at `ref.key` or `ref.url`."""
+
+    pointer: str
+    ref: InputRef
+    content: Content | None
+    identity: str
+
+
+def given_pictures(request: EditRequest, files: Mapping[str, Sequence[Content]], faults: Faults) -> list[Given]:
+    """All pictures of a request, the one that is edited first. Each may be given in one way only."""
+    found: list[Given] = []
+    for role in SINGLE_ROLES:
+        name = role.value
+        ways = [Given(role, pointer_to(name), file=file) for file in files.get(name, ())]
+        if (text := getattr(request, f"{name}_base64")) is not None:
+            ways.append(Given(role, pointer_to(f"{name}_base64"), base64=text))
+        if (url := getattr(request, f"{name}_url")) is not None:
+            ways.append(Given(role, pointer_to(f"{name}_url"), url=url))
+        if (identifier := getattr(request, f"{name}_id")) is not None:
+            ways.append(Given(role, pointer_to(f"{name}_id"), id=identifier))
+        found += ways[:1]
+        for extra in ways[1:]:
+            faults.add(extra.pointer, "invalid_value", f"give {name} in one way only; it came as {ways[0].pointer[1:]} too")
+    references = [
+        Given(Role.REFERENCE, pointer_to(REFERENCE_FILES, n), base64=item.base64, url=item.url, id=item.id)
+        for n, item in enumerate(request.reference_images)
+    ]
+    references += [
+        Given(Role.REFERENCE, pointer_to(REFERENCE_FILES, n), file=file)
+        for n, file in enumerate(files.get(REFERENCE_FILES, ()), start=len(references))
+    ]
+    if len(references) > REFERENCE_IMAGES_MAX:
+        faults.add(pointer_to(REFERENCE_FILES), "invalid_value", f"at most {REFERENCE_IMAGES_MAX} reference images")
+        return found
+    return found + references
+
+
+async def judge_pictures(
+    given: Sequence[Given], *, first_frame: bool, tenant: str, connections: Connections, faults: Faults
+) -> list[Picture]:
+    """The good ones of `given`, in order; what is wrong with the others is added to `faults`. Raises StoreUnavailable."""
+    judged = await asyncio.gather(*(_judge(one, first_frame, tenant, connections, faults) for one in given))
+    pictures = [picture for picture in judged if picture is not None]
+    _check_mask_size(pictures, faults)
+    return pictures
+
+
+async def store_pictures(
+    pictures: Sequence[Picture], *, tenant: str, job_id: str, connections: Connections
+) -> tuple[InputRef, ...]:
+    """Put what is not in storage yet under `in/{tenant}/{job_id}/`, all at once. Raises StorageUnavailable."""
+    counts: dict[Role, int] = {}
+    refs: list[InputRef] = []
+    puts = []
+    for picture in pictures:
+        ref, info, n = picture.ref, picture.ref.info, counts.get(picture.ref.role, 0)
+        counts[ref.role] = n + 1
+        if picture.content is not None and info is not None:
+            ref = ref.model_copy(update={"key": f"in/{tenant}/{job_id}/{ref.role.value}-{n}.{extension(info.format)}"})
+            puts.append((ref.key, picture.content.body, content_type(info.format)))
+        refs.append(ref)
+    results = await asyncio.gather(
+        *(connections.storage.put(str(key), body, content_type=kind) for key, body, kind in puts), return_exceptions=True
+    )
+    failures = [result for result in results if isinstance(result, BaseException)]
+    if failures:
+        await discard_pictures(refs, connections=connections, job_id=job_id)
+        raise failures[0]
+    return tuple(refs)
+
+
+async def discard_pictures(refs: Sequence[InputRef], *, connections: Connections, job_id: str) -> None:
+    """Take back what `store_pictures` put for an edit that was not accepted. Raises StorageUnavailable."""
+    await connections.storage.delete([ref.key for ref in refs if ref.key is not None and f"/{job_id}/" in ref.key])
+
+
+async def _judge(given: Given, first_frame: bool, tenant: str, connections: Connections, faults: Faults) -> Picture | None:
+    if given.url is not None:
+        check_address(given.url, given.pointer, connections, faults)
+        return Picture(given.pointer, InputRef(role=given.role, url=given.url), None, given.url)
+    if given.id is not None:
+        return await _earlier_result(given, given.id, tenant, connections, faults)
+    settings = connections.settings
+    try:
+        content = given.file or await _decode(given.base64 or "", max_bytes=settings.image_max_bytes)
+        info = await _read_info(content, connections, first_frame=first_frame)
+    except PictureError as error:
+        faults.add_error(given.pointer, error)
+        return None
+    ref = InputRef(role=given.role, info=info, sha256=content.sha256)
+    return Picture(given.pointer, ref, content, content.sha256)
+
+
+async def _earlier_result(given: Given, job_id: str, tenant: str, connections: Connections, faults: Faults) -> Picture | None:
+    """The result of the tenant's own earlier edit."""
+    try:
+        output = (await connections.jobs.get(tenant, job_id)).course.output
+    except (NotFound, Gone):
+        output = None
+    if output is None:
+        # An edit of another tenant, one without a result and one that never was answer alike.
+        faults.add(given.pointer, "not_found", "you have no edit with this id and a result")
+        return None
+    info = PictureInfo(format=output.format, width=output.width, height=output.height, bytes=output.bytes)
+    ref = InputRef(role=given.role, key=output.key, info=info, sha256=output.sha256)
+    return Picture(given.pointer, ref, None, output.sha256)
+
+
+async def _read_info(content: Content, connections: Connections, *, first_frame: bool) -> PictureInfo:
+    settings = connections.settings
+
+    def run() -> PictureInfo:
+        return read_info(
+            content.body,
+            max_bytes=settings.image_max_bytes,
+            max_pixels=settings.image_max_pixels,
+            max_side=settings.image_max_side,
+            animated_first=first_frame,
+        )
+
+    if isinstance(content.body, Path) or content.bytes > OFF_LOOP_BYTES:
+        return await asyncio.to_thread(run)
+    return run()
+
+
+async def _decode(text: str, *, max_bytes: int) -> Content:
+    """The picture in base64, bare or as a data URI. Raises InvalidBase64, PictureTooLarge."""
+    start = 0
+    if text[:5].lower() == "data:":
+        comma = text.find(",", 0, 300)
+        if comma < 0 or not text[:comma].lower().endswith(";base64"):
+            raise InvalidBase64("a data URI has to be in base64: data:image/png;base64,…")
+        start = comma + 1
+    if (len(text) - start) * 3 // 4 - 2 > max_bytes:
+        raise PictureTooLarge(f"the picture has more than {max_bytes} bytes")
+    if len(text) == start:
+        raise InvalidBase64("the text is empty")
+
+    def run() -> bytes:
+        return pybase64.b64decode(text[start:], validate=True)
+
+    try:
+        data = run() if len(text) <= OFF_LOOP_BYTES else await asyncio.to_thread(run)
+    except ValueError:
+        raise InvalidBase64("the text is not base64 of the standard alphabet with padding") from None
+    return Content(data, len(data), await sha256_of(data))
+
+
+def _check_mask_size(pictures: Sequence[Picture], faults: Faults) -> None:
+    """A mask has the picture's size. What is still at its URL is compared by the worker."""
+    sizes = {picture.ref.role: picture.ref.info.upright_size for picture in pictures if picture.ref.info is not None}
+    image, mask = sizes.get(Role.IMAGE), sizes.get(Role.MASK)
+    if image is not None and mask is not None and image != mask:
+        pointer = next(picture.pointer for picture in pictures if picture.ref.role is Role.MASK)
+        message = f"the mask has {mask[0]}×{mask[1]} pixels, the picture {image[0]}×{image[1]}"
+        faults.add_error(pointer, MaskInvalid(message))

@@ -1,0 +1,125 @@
+"""For those who run the service: is the process up, can it work, what does it do. No key is needed."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Literal
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict
+
+from gateway.metrics import CONTENT_TYPE
+from gateway.route import JSON, Call, Reply, Route
+from shared.errors import EditStudioError
+from shared.store.jobs import Stats
+
+_CHECK_S = 3.0
+_CHECKED_S = 1.0
+
+State = Literal["ok", "down"]
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether edits can be accepted now, and what is in the way."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Literal["ready", "not_ready"]
+    store: State
+    storage: State
+
+
+class _Checks:
+    """Anyone may ask, so Redis and storage are asked at most once a second."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._at = -1e9
+        self._last: Readiness | None = None
+
+    async def readiness(self, call: Call) -> Readiness:
+        """How things stand, as of at most a second ago."""
+        async with self._lock:
+            if self._last is None or time.monotonic() - self._at > _CHECKED_S:
+                store, storage = await asyncio.gather(
+                    _state(call.connections.jobs.ping()), _state(call.connections.storage.ping())
+                )
+                ready = store == storage == "ok"
+                self._last = Readiness(status="ready" if ready else "not_ready", store=store, storage=storage)
+                self._at = time.monotonic()
+            return self._last
+
+
+_CHECKS = web.AppKey("checks", _Checks)
+
+
+def prepare(app: web.Application) -> None:
+    """Give an application what these routes keep."""
+    app[_CHECKS] = _Checks()
+
+
+async def healthz(_: Call) -> web.Response:
+    """The process is up."""
+    return _response(Health())
+
+
+async def readyz(call: Call) -> web.Response:
+    """Redis and storage answer."""
+    readiness = await call.request.app[_CHECKS].readiness(call)
+    return _response(readiness, status=200 if readiness.status == "ready" else 503)
+
+
+async def metrics(call: Call) -> web.Response:
+    """For Prometheus. Without Redis, what this process knows by itself."""
+    stats: Stats | None = None
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            stats = await call.connections.jobs.stats()
+    except (EditStudioError, TimeoutError):
+        stats = None
+    return web.Response(body=call.connections.metrics.text(stats).encode(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+
+async def _state(check: Awaitable[None]) -> State:
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            await check
+    except (EditStudioError, TimeoutError):
+        return "down"
+    return "ok"
+
+
+def _response(document: BaseModel, *, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
+
+
+ROUTES = (
+    Route("GET", "/healthz", "Is the process up", healthz, scope=None, tag="health", replies=(Reply(200, "yes", Health),)),
+    Route(
+        "GET",
+        "/readyz",
+        "Can edits be accepted",
+        readyz,
+        scope=None,
+        tag="health",
+        replies=(Reply(200, "yes", Readiness), Reply(503, "no", Readiness)),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        "Metrics",
+        metrics,
+        description="Prometheus text format.",
+        scope=None,
+        tag="health",
+        replies=(Reply(200, "counts and latencies", content_types=("text/plain",)),),
+    ),
+)

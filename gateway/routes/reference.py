@@ -1,0 +1,149 @@
+"""What there is to know before the first edit: operations, errors, limits."""
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict
+
+from gateway.route import JSON, Call, Reply, Route
+from gateway.waiting import WAIT_MAX_S
+from shared.edit import PROMPT_MAX_CHARS, REFERENCE_IMAGES_MAX, EditOptions, Operation
+from shared.errors import error_classes
+from shared.job import API_PREFIX
+from shared.operations import OPERATIONS
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OperationFields(_Wire):
+    """Fields by name; a picture goes by its role: `image` stands for `image_base64`, `image_url`, `image_id` and a file part.
+
+    `one_of`: at least one of these is needed, too. What is not listed is taken by every operation.
+    """
+
+    required: tuple[str, ...]
+    one_of: tuple[str, ...]
+    optional: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+class OperationView(_Wire):
+    """One operation and the models that do it."""
+
+    id: Operation
+    label: str
+    description: str
+    fields: OperationFields
+    models: tuple[str, ...]
+
+
+class OperationList(_Wire):
+    """All operations."""
+
+    operations: tuple[OperationView, ...]
+
+
+class ErrorView(_Wire):
+    """One code that a problem or a failed edit can carry. `status`: the HTTP status of a problem with it."""
+
+    code: str
+    status: int
+    title: str
+    retryable: bool
+
+
+class ErrorList(_Wire):
+    """All codes."""
+
+    errors: tuple[ErrorView, ...]
+
+
+class Limits(_Wire):
+    """Sizes in bytes and pixels, times in seconds. `submits_per_minute` and `reads_per_minute` may differ for a key."""
+
+    body_max_bytes: int
+    image_max_bytes: int
+    image_max_pixels: int
+    image_max_side: int
+    reference_images_max: int
+    frames_max: int
+    prompt_max_chars: int
+    metadata_max_pairs: int
+    metadata_key_max_chars: int
+    metadata_value_max_chars: int
+    wait_max_s: int
+    submits_per_minute: int
+    reads_per_minute: int
+    unfinished_edits_max: int
+    default_deadline_s: int
+    retention_s: int
+    link_life_s: int
+
+
+async def operations(call: Call) -> web.Response:
+    """The table of `shared/operations.py` with the catalogue's models."""
+    models = call.connections.catalog.models.values()
+    views = [
+        OperationView(
+            id=rules.operation,
+            label=rules.label,
+            description=rules.description,
+            fields=OperationFields(required=rules.required, one_of=rules.one_of, optional=rules.optional, refused=rules.refused),
+            models=tuple(model.id for model in models if rules.operation in model.operations),
+        )
+        for rules in OPERATIONS.values()
+    ]
+    return _response(OperationList(operations=tuple(views)))
+
+
+async def errors(_: Call) -> web.Response:
+    """The table of `shared/errors.py`."""
+    views = [
+        ErrorView(code=code, status=cls.status, title=cls.title, retryable=cls.retryable) for code, cls in error_classes().items()
+    ]
+    return _response(ErrorList(errors=tuple(views)))
+
+
+async def limits(call: Call) -> web.Response:
+    """What the settings say."""
+    settings = call.connections.settings
+    metadata = next(item for item in EditOptions.model_fields["metadata"].metadata if hasattr(item, "max_length"))
+    return _response(
+        Limits(
+            body_max_bytes=settings.body_max_bytes,
+            image_max_bytes=settings.image_max_bytes,
+            image_max_pixels=settings.image_max_pixels,
+            image_max_side=settings.image_max_side,
+            reference_images_max=REFERENCE_IMAGES_MAX,
+            frames_max=1,
+            prompt_max_chars=PROMPT_MAX_CHARS,
+            metadata_max_pairs=metadata.max_length,
+            metadata_key_max_chars=64,
+            metadata_value_max_chars=512,
+            wait_max_s=WAIT_MAX_S,
+            submits_per_minute=settings.submits_per_minute,
+            reads_per_minute=settings.reads_per_minute,
+            unfinished_edits_max=settings.queue_quota,
+            default_deadline_s=settings.deadline_s,
+            retention_s=settings.retention_s,
+            link_life_s=settings.link_life_s,
+        )
+    )
+
+
+def _response(document: BaseModel) -> web.Response:
+    return web.Response(text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
+
+
+ROUTES = (
+    Route(
+        "GET",
+        f"{API_PREFIX}/operations",
+        "List operations",
+        operations,
+        tag="reference",
+        replies=(Reply(200, "all", OperationList),),
+    ),
+    Route("GET", f"{API_PREFIX}/errors", "List error codes", errors, tag="reference", replies=(Reply(200, "all", ErrorList),)),
+    Route("GET", f"{API_PREFIX}/limits", "Show limits", limits, tag="reference", replies=(Reply(200, "the limits", Limits),)),
+)
