@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,7 +49,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
         StoreUnavailable, StorageUnavailable: the servers do not answer.
         VolatileRedis: Redis would lose or evict jobs.
     """
-    name = f"{socket.gethostname()}-{os.getpid()}"
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     catalog = load_catalog(settings.catalog_dir)
     async with AsyncExitStack() as stack:
         redis = open_redis(settings)
@@ -92,6 +93,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
             name=name,
             leases=leases,
             slots=settings.worker_slots,
+            providers=tuple(providers),
             drain_s=settings.drain_s,
             function=func(run_edit, name=RUN_EDIT),
             drain=hands.drain,

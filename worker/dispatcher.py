@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from arq.worker import Function, Worker
@@ -36,6 +36,7 @@ class EditWorker(Worker):
         name: str,
         leases: Leases,
         slots: int,
+        providers: Sequence[str],
         drain_s: float,
         function: Function,
         drain: Callable[[], Awaitable[None]],
@@ -57,6 +58,7 @@ class EditWorker(Worker):
         self.name = name
         self.wake = asyncio.Event()
         self._leases = leases
+        self._providers = tuple(providers)
         self._taken = 0
         self._drain = drain
         self._draining: asyncio.Future[None] | None = None
@@ -85,7 +87,8 @@ class EditWorker(Worker):
             return False
         want = min(free, _TAKEN_AT_ONCE)
         # The nonce stays the same until there is an answer: a lost one is answered again, not lost with its edits.
-        records = await self._leases.take(self.name, nonce=f"{os.getpid()}-{self._taken}", want=want)
+        nonce = f"{os.getpid()}-{self._taken}"
+        records = await self._leases.take(self.name, nonce=nonce, want=want, providers=self._providers)
         self._taken += 1
         for record in records:
             self._start(record)

@@ -8,7 +8,6 @@ import atexit
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar, TypeVarTuple
 
 from shared.errors import Overloaded
+from shared.parent import watch_parent
 from shared.settings import Settings
 
 TASKS_PER_PROCESS = 200  #: a process is replaced after as many, so that fragmented memory is given back
@@ -151,7 +151,7 @@ class _Child:
         if self._pipe is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, MEMORY_MAX_BYTES), name="pixels", daemon=True)
+            process = context.Process(target=_serve, args=(theirs, os.getpid(), MEMORY_MAX_BYTES), name="pixels", daemon=True)
             process.start()
             # Our copy must go, or the end of the process would not show as the end of the pipe.
             theirs.close()
@@ -161,12 +161,13 @@ class _Child:
         return self._pipe
 
 
-def _serve(pipe: "Connection[Any, Any]", memory_max_bytes: int) -> None:
+def _serve(pipe: "Connection[Any, Any]", parent_pid: int, memory_max_bytes: int) -> None:
     """The life of one process: answer work until the pipe or the parent ends."""
     # Ctrl-C and a supervisor's SIGTERM reach the whole group; the parent decides when its pixel work ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # A busy process would not notice that its pipe has ended.
+    watch_parent(parent_pid)
     _limit_memory(memory_max_bytes)
     while True:
         try:
@@ -182,14 +183,6 @@ def _serve(pipe: "Connection[Any, Any]", memory_max_bytes: int) -> None:
             pipe.send(answer)
         except OSError:
             return
-
-
-def _end_with_parent() -> None:
-    """Busy processes would not notice that their pipe has ended, so a thread waits for the parent's end."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _limit_memory(memory_max_bytes: int) -> None:

@@ -29,7 +29,7 @@ from shared.recommend import EXACT, Recommendation, recommend
 from shared.settings import Settings
 from shared.store.leases import Leases, Release
 from worker.call import Caller, LostEdit, ended, ended_by
-from worker.canvas import RestoredPicture, default_format
+from worker.canvas import RestoredPicture
 from worker.fetch import GuardedHttp
 from worker.geometry import GeometryPlan, plan_geometry
 from worker.hands import PATIENCE_S, Held
@@ -175,15 +175,12 @@ class EditRunner:
             await self._results.keep_rejected(held.record, received)
             raise ProviderBadOutput(str(error), billed=True) from error
         wanted = _wanted(spec.size, resizes=resizes)
-        form = spec.output_format
-        if form is None and spec.operation is Operation.REMOVE_BACKGROUND and default_format(picture.info) == "jpeg":
-            form = "png"
         result = await self._pool.run(
             restore_result,
             (received, source, folder / "result"),
             plan,
             wanted,
-            (form, spec.output_quality, spec.keep_metadata),
+            (spec.output_format, spec.output_quality, spec.keep_metadata),
             self._pixels_max,
             timeout_s=PIXELS_S,
         )

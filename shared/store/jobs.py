@@ -28,6 +28,7 @@ IDEMPOTENCY_MS = 86_400_000
 TOMBSTONE_MS = 30 * 86_400_000
 _SCANNED_A_PAGE = 2_000
 _CHUNK = 100
+_PROVIDER_SEEN_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,8 @@ class Jobs:
     async def providers_seen(self) -> tuple[str, ...]:
         """Providers that a live worker is configured for, as of at most a second ago."""
         if time.monotonic() - self._providers[0] > 1.0:
-            names = await self._scripts.command("ZRANGE", "providers", "0", "-1")
+            since_ms = int((time.time() - _PROVIDER_SEEN_S) * 1000)
+            names = await self._scripts.command("ZRANGEBYSCORE", "providers", since_ms, "+inf")
             self._providers = (time.monotonic(), tuple(names))
         return self._providers[1]
 

@@ -33,11 +33,14 @@ class Leases:
         self._lease_ms = int(settings.lease_s * 1000)
         self._cap = settings.running_cap
 
-    async def take(self, worker: str, *, nonce: str, want: int, patience_s: float = 0.0) -> list[JobRecord]:
-        """At most `want` edits for this worker, each now running and leased. The same nonce answers the same edits again."""
-        rows: list[tuple[str, list[str]]] = await self._scripts.run(
-            "take", f"took:{worker}", worker, nonce, want, self._lease_ms, self._cap, self._retention_ms, patience_s=patience_s
-        )
+    async def take(self, worker: str, *, nonce: str, want: int, providers: Sequence[str] = ()) -> list[JobRecord]:
+        """At most `want` edits for this worker, each now running and leased. The same nonce answers the same edits again.
+
+        `providers`: those it is configured for. Lanes of others are left to others, as long as there are any.
+        """
+        mine = f",{','.join(providers)},"
+        arguments = (worker, nonce, want, self._lease_ms, self._cap, self._retention_ms, mine)
+        rows: list[tuple[str, list[str]]] = await self._scripts.run("take", f"took:{worker}", *arguments)
         return [JobRecord.from_hash(job_id, pairs(flat)) for job_id, flat in rows]
 
     async def renew(

@@ -361,3 +361,17 @@ async def test_the_scripts_make_exactly_the_moves_of_the_table(
         await leases.finish(record, end, Course())
     after = await jobs.get("t1", accepted.id)
     assert after.state is (end if end in TRANSITIONS[start] else start)
+
+
+async def test_a_worker_leaves_lanes_of_providers_it_lacks_to_workers_that_have_them(jobs: Jobs, leases: Leases) -> None:
+    await leases.renew("w2", slots=1, providers=["acme"], held=[])
+    await jobs.accept(make_job(lane="acme"))
+    assert await leases.take("w1", nonce="a", want=1, providers=["other"]) == []
+    assert len(await leases.take("w2", nonce="a", want=1, providers=["acme"])) == 1
+
+
+async def test_a_lane_that_nobody_has_had_for_a_minute_is_anybodys(jobs: Jobs, leases: Leases, redis: Any) -> None:
+    await leases.renew("w2", slots=1, providers=["acme"], held=[])
+    await redis.zadd("providers", {"acme": 1})
+    await jobs.accept(make_job(lane="acme"))
+    assert len(await leases.take("w1", nonce="a", want=1, providers=["other"])) == 1

@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from shared.adjustment import Adjustment, Blur, Border, Crop, CropAspect, Filter, Flip, Resize, Rotate, Scale, Tone
 from shared.adjustments import output_size
 from shared.errors import ProviderRefused, ProviderUnusable
+from worker.providers.local_fill import filled
 from worker.providers.local_subject import subject_alpha
-
-Plane = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 # Source: W3C Filter Effects Module Level 1, sepia(100%).
 _SEPIA = (0.393, 0.769, 0.189, 0, 0.349, 0.686, 0.168, 0, 0.272, 0.534, 0.131, 0)
-_THIN_PX = 24  # a hole up to this thickness is filled at full size
 _ENHANCERS = {
     "brightness": ImageEnhance.Brightness,
     "contrast": ImageEnhance.Contrast,
@@ -65,15 +61,9 @@ def erase(file: Path, mask_file: Path) -> bytes:
     weight = np.asarray(_open(mask_file).convert("L"))
     if weight.shape != (picture.height, picture.width):
         raise ProviderRefused("the mask must have the picture's size")
-    selected = weight > 0
-    if selected.all():
+    if weight.all():
         raise ProviderRefused("the mask selects the whole picture: nothing is left to fill it from")
-    colours = np.array(picture.convert("RGB"))
-    if selected.any():
-        box = _box_around(selected)
-        share = (weight[box] / np.float32(255))[..., None]
-        blended = colours[box] * (1 - share) + _filled(colours[box], selected[box], opencv()) * share
-        colours[box] = np.where(selected[box][..., None], np.rint(blended), colours[box]).astype(np.uint8)
+    colours = filled(np.array(picture.convert("RGB")), weight, opencv())
     result = Image.fromarray(colours)
     if "A" in picture.getbands():
         result.putalpha(picture.getchannel("A"))
@@ -170,62 +160,3 @@ def _filtered(picture: Image.Image, name: str) -> Image.Image:
     if "A" in picture.getbands():
         colours.putalpha(picture.getchannel("A"))
     return colours
-
-
-def _box_around(selected: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The selection's box and as much around it again: what a fill needs to see."""
-    slices = []
-    for axis in (1, 0):
-        hit = np.flatnonzero(selected.any(axis=axis))
-        first, last = int(hit[0]), int(hit[-1]) + 1
-        margin = max(64, last - first)
-        slices.append(slice(max(0, first - margin), last + margin))
-    return slices[0], slices[1]
-
-
-def _filled(colours: Pixels, hole: NDArray[np.bool_], cv2: Any) -> Plane:
-    """The box with its hole filled.
-
-    A thin hole: Telea. Of a thick one only the broad colours can be known (Navier-Stokes on a small copy); the grain over them
-    is borrowed from beside the hole, since a smooth patch is what gives an erased thing away.
-    """
-    mask = hole.astype(np.uint8)
-    # The rim of an object is mixed with its colour, so the fill looks at what lies a little outside of it.
-    wide = cv2.dilate(mask, np.ones((5, 5), np.uint8))
-    if wide.all():
-        wide = mask
-    thickness = 2 * float(cv2.distanceTransform(cv2.copyMakeBorder(wide, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 3).max())
-    if thickness <= _THIN_PX:
-        thin: Plane = cv2.inpaint(colours, wide, 5, cv2.INPAINT_TELEA).astype(np.float32)
-        return thin
-    height, width = mask.shape
-    scale = _THIN_PX / thickness
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    known = cv2.resize((1 - wide).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    # The mean of the known pixels only, or the object's colour would seep in at the rim.
-    small = cv2.resize(colours * (1 - wide[..., None]).astype(np.float32), size, interpolation=cv2.INTER_AREA) / np.maximum(
-        known, 1e-3
-    )
-    small = cv2.inpaint(small.clip(0, 255).astype(np.uint8), (known[..., 0] < 0.3).astype(np.uint8), 3, cv2.INPAINT_NS)
-    broad: Plane = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    filled: Plane = np.clip(broad + _grain(colours, wide, 1 / scale, cv2), 0, 255)
-    return filled
-
-
-def _grain(colours: Pixels, hole: Pixels, sigma: float, cv2: Any) -> Plane:
-    """Detail finer than `sigma` pixels, taken for each place of the hole from the nearest shift that lies outside of it."""
-    known = (1 - hole)[..., None].astype(np.float32)
-    around = cv2.GaussianBlur(known, (0, 0), sigma)[..., None]
-    detail = (colours - cv2.GaussianBlur(colours * known, (0, 0), sigma) / np.maximum(around, 1e-3)) * known
-    # Grain, not things: an edge from elsewhere would look like a scar.
-    bound = 3 * float(np.median(np.abs(detail[hole == 0])))
-    detail = np.clip(detail, -bound, bound)
-    result: Plane = np.zeros_like(detail)
-    todo = hole.astype(bool)
-    rows, columns = np.nonzero(hole)
-    across, down = int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
-    for shift in ((0, across), (0, -across), (down, 0), (-down, 0)):
-        moved, usable = np.roll(detail, shift, (0, 1)), np.roll(hole, shift, (0, 1)) == 0
-        result[todo & usable] = moved[todo & usable]
-        todo &= ~usable
-    return result

@@ -14,6 +14,7 @@ from PIL import Image
 from shared.errors import ProviderRefused
 
 _CUT_SIDE_PX = 320  # GrabCut works on a copy of this longer side
+_CUT_SIDE_MIN_PX = 16
 _PRIOR_SIDE_PX = 200
 _CELLS_ACROSS = (12, 16, 20)  # superpixels along the longer side; the mean over several grids hangs less on where one lies
 _CELL_WEIGHT = 12.0  # Lab units that one cell's width is worth: larger makes rounder superpixels
@@ -28,6 +29,8 @@ Cells = NDArray[np.int64]
 
 def subject_alpha(picture: Image.Image, cv2: Any) -> NDArray[np.uint8]:
     """Opacity of each pixel of an RGB picture, 0–255. Raises ProviderRefused if nothing stands out from the background."""
+    if min(picture.size) < _CUT_SIDE_MIN_PX:
+        raise ProviderRefused(f"a picture to cut out of needs {_CUT_SIDE_MIN_PX} px a side at least")
     small = np.asarray(_shrunk(picture, _CUT_SIDE_PX))
     height, width = small.shape[:2]
     smaller = np.asarray(_shrunk(picture, _PRIOR_SIDE_PX))

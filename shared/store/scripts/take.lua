@@ -1,6 +1,7 @@
 -- The next edits for a worker's free slots: fair turns between tenants, within the limits of lane and tenant. Each is running and
 -- leased to this worker when the script returns. Asked again with the same nonce (the reply was lost), it answers the same edits.
--- KEYS: took:{worker}   ARGV: worker nonce want lease_ms default_cap retention_ms
+-- A worker takes from the lanes of its own providers, the suspects, and lanes of providers that no worker has had for a minute.
+-- KEYS: took:{worker}   ARGV: worker nonce want lease_ms default_cap retention_ms providers(,a,b,)
 local worker, want, lease = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local out, t = {}, now()
 
@@ -70,9 +71,14 @@ local function take_one(L)
   return true
 end
 
+local function mine(lane)
+  if lane == 'suspect' or string.find(ARGV[7], ',' .. lane .. ',', 1, true) then return true end
+  return t - tonumber(redis.call('ZSCORE', 'providers', lane) or '0') > 60000
+end
+
 local lanes = {}
 for _, name in ipairs(redis.call('SMEMBERS', 'lanes')) do
-  if redis.call('ZCARD', 'turn:' .. name) > 0 then
+  if redis.call('ZCARD', 'turn:' .. name) > 0 and mine(name) then
     local L = open_lane(name)
     if L then lanes[#lanes + 1] = L end
   end
