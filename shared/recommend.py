@@ -133,6 +133,11 @@ def _exclusion(
             "does exact adjustments only",
         ),
         (spec.mask is not None and model.mask.kind == "no", "mask", "takes no mask"),
+        (
+            bool((spec.prompt or "").strip()) and all(p.field != "prompt" for p in model.parameters.values()),
+            "prompt",
+            "takes no prompt",
+        ),
         (pictures > model.max_images, "images", f"takes {model.max_images} pictures at most"),
         (spec.max_cost is not None and usd > Decimal(str(spec.max_cost)), "max_cost", f"costs {usd} USD"),
         (spec.strict and bool(unsupported(spec, model)), "parameter", f"cannot honour {', '.join(unsupported(spec, model))}"),

@@ -144,7 +144,7 @@ ROUTES = (
         f"{_JOBS}/{{id}}/cancel",
         "Stop an edit",
         cancel,
-        description="A queued edit is canceled at once. The worker of a running one is asked to stop; the provider may still bill.",
+        description="A queued edit is canceled at once. A running one is asked to stop; the provider may still bill.",
         scope="submit",
         replies=(Reply(200, "canceled, or asked to stop", Job, headers=JOB_HEADERS),),
         errors=(AlreadyFinished, Gone),

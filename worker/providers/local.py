@@ -17,7 +17,7 @@ from worker.providers import local_pixels
 from worker.providers.base import AdaptedEdit, Done, Outcome, Provider, Source
 
 _TIMEOUT_S = 120.0
-_FACTORS = (2, 4)
+_FACTORS = (2, 3, 4)
 
 Work = tuple[Callable[..., bytes], tuple[Any, ...], dict[str, Any]]  # function, arguments, what is said of it in `raw`
 
@@ -103,7 +103,7 @@ def _work(edit: AdaptedEdit) -> Work:
         case Operation.UPSCALE:
             factor = edit.parameters.get("factor", _FACTORS[0])
             if factor not in _FACTORS:
-                raise ProviderRefused("factor has to be 2 or 4")
+                raise ProviderRefused("factor has to be 2, 3 or 4")
             _check_size(picture.width * factor, picture.height * factor)
             return local_pixels.upscale, (file, factor), {"factor": factor}
     raise ProviderRefused(f"this {edit.operation} cannot be done here. {abilities()}")
