@@ -45,6 +45,7 @@ class AdaptedEdit:
     images: tuple[Source, ...]
     mask: Source | None = None
     expand: tuple[int, int, int, int] = (0, 0, 0, 0)  #: left, right, up, down, pixels
+    others: Mapping[str, Source] = field(default_factory=dict)  #: by role: background_image, lighting_image
 
 
 @dataclass(frozen=True, slots=True)
