@@ -12,6 +12,9 @@ ParameterValue = str | int | float | bool
 #: Options of ours that only some models have. Everything else is ours to do (sizes, formats, masks) or tied to an operation.
 TURNABLE = ("negative_prompt", "guidance_scale", "steps", "seed", "style_preset")
 
+#: Options of ours that belong to one operation: a model that does it declares the parameter, unless it goes without.
+_OPERATIONS_OWN = ("search_prompt", "select_prompt", "expand_left", "expand_right", "expand_up", "expand_down")
+
 
 def _wishes(spec: EditSpec) -> dict[str, ParameterValue]:
     """What the caller set of it, by pointer into the request."""
@@ -60,9 +63,9 @@ def _fault(parameter: Parameter, value: ParameterValue) -> str | None:
 
 
 def parameters_for(spec: EditSpec, model: Model, made: Mapping[str, Any]) -> dict[str, ParameterValue]:
-    """The wishes in the model's names, and of `made` (our field to value: size, output_format …) what the model declares.
+    """The wishes in the model's names, and what the model declares of the operation's own fields and of `made`, which wins.
 
-    Nothing undeclared is ever in it; prompt and pictures are not part of it.
+    `made`: our field to value: size, output_format … Nothing undeclared is ever in the answer; prompt and pictures are not.
     """
     values: dict[str, ParameterValue] = {}
     wishes = _wishes(spec)
@@ -70,7 +73,8 @@ def parameters_for(spec: EditSpec, model: Model, made: Mapping[str, Any]) -> dic
         declared = _declared_for(model, pointer)
         if declared is not None:
             values[declared[0]] = value
+    given = {**{name: value for name in _OPERATIONS_OWN if (value := getattr(spec, name))}, **made}
     for key, parameter in model.parameters.items():
-        if parameter.field is not None and parameter.field in made:
-            values[key] = made[parameter.field]
+        if parameter.field is not None and parameter.field in given:
+            values[key] = given[parameter.field]
     return values

@@ -155,7 +155,11 @@ class Caller:
         call_id: str,
     ) -> AdaptedEdit:
         spec, entry = held.record.spec, self._catalog.providers[model.provider]
-        links = not entry.in_process and self._storage.reachable_from(self._settings.provider_access(entry.provider).base_url)
+        links = (
+            entry.takes_links
+            and not entry.in_process
+            and self._storage.reachable_from(self._settings.provider_access(entry.provider).base_url)
+        )
         sources, notes = [], list(held.course.adaptations)
         for picture in (*pictures[Role.IMAGE], *pictures[Role.REFERENCE]):
             own = plan if picture.ref.role is Role.IMAGE else plan_geometry(picture.info, model.size)

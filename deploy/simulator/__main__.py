@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--key", help="the only API key that is taken")
     parser.add_argument("--max-concurrent", type=int, help="tasks at once, beyond which submits get 429")
     parser.add_argument("--per-minute", type=int, help="submits per minute, beyond which they get 429")
+    parser.add_argument("--poll-pause-s", type=float, default=10.0, help="seconds between polls where a provider asks for some")
     parser.add_argument("--parent-pid", type=int, default=0, help="end when this process is gone; 0: never")
     arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

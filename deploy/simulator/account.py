@@ -26,7 +26,10 @@ _LEDGER_TEXT_MAX = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the simulator behaves. `key`: the only API key taken, None: any that does not start with `invalid`."""
+    """How the simulator behaves. `key`: the only API key taken, None: any that does not start with `invalid`.
+
+    `poll_pause_s`: between two polls of a task, for a provider that asks for one.
+    """
 
     latency_s: float = 2.0
     history_inputs: bool = True
@@ -35,6 +38,7 @@ class Options:
     per_minute: int | None = None
     balance_usd: float = 1_000.0
     files_max_bytes: int = 1024 * 1024 * 1024
+    poll_pause_s: float = 10.0
 
 
 class InputUnavailable(Exception):
@@ -43,7 +47,7 @@ class InputUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """One billed submit. `at`: Unix seconds; `inputs`: addresses, data URIs cut short."""
+    """One billed submit. `at`: Unix seconds; `inputs`: addresses, data URIs cut short; of a form, its parts."""
 
     id: str
     model: str
@@ -173,7 +177,7 @@ class Account:
             return False
         return options.max_concurrent is None or running < options.max_concurrent
 
-    async def strike(self, own: tuple[Fault, ...], *, prompt: str, picture: str) -> tuple[Fault, ...]:
+    async def strike(self, own: tuple[Fault, ...], *, prompt: str, picture: str | bytes) -> tuple[Fault, ...]:
         """The faults that strike this submit: those set for every submit, else its own.
 
         A counted fault is counted per prompt and picture, whatever the address: links are signed anew for every call.
@@ -183,9 +187,9 @@ class Account:
         key = prompt
         if any(fault.count is not None for fault in own):
             try:
-                key += hashlib.sha256(await self.fetch(picture)).hexdigest()
+                key += hashlib.sha256(picture if isinstance(picture, bytes) else await self.fetch(picture)).hexdigest()
             except InputUnavailable:
-                key += picture.partition("?")[0]
+                key += str(picture).partition("?")[0]
         return self._counts.strike(own, key)
 
     def bill(self, task_id: str, *, model: str, usd: float, inputs: list[str], prompt: str) -> None:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 _WORKING_SIDE = 2048
 _FORMATS = {
@@ -57,6 +57,32 @@ def paint(
         edited = Image.composite(edited, first.resize(size), where)
     data = _encode(_marked(edited), output_format)
     return data[: len(data) // 2] if spoiled_as == "truncated" else data
+
+
+def extend(picture: bytes, *, left: int, right: int, up: int, down: int) -> tuple[bytes, bytes]:
+    """The picture on a canvas that is larger by these pixels, and the mask of what is new, both as PNG. Raises NotAPicture."""
+    inner = _decode(picture)
+    canvas = inner.resize((inner.width + left + right, inner.height + up + down))
+    canvas.paste(inner, (left, up))
+    mask = Image.new("L", canvas.size, 255)
+    mask.paste(0, (left, up, left + inner.width, up + inner.height))
+    return _encode(canvas, "png"), _encode(mask, "png")
+
+
+def cut_out(picture: bytes, output_format: str) -> bytes:
+    """The picture with what counts as its subject here, the ellipse in its middle, on transparency."""
+    subject = _decode(picture)
+    alpha = Image.new("L", subject.size)
+    width, height = subject.size
+    ImageDraw.Draw(alpha).ellipse((width // 8, height // 8, width - width // 8, height - height // 8), fill=255)
+    subject.putalpha(alpha)
+    return _encode(subject, output_format)
+
+
+def blur(picture: bytes, output_format: str) -> bytes:
+    """The picture so that nothing can be made out, as moderation leaves it."""
+    clear = _decode(picture)
+    return _encode(clear.filter(ImageFilter.GaussianBlur(max(clear.size) / 16)), output_format)
 
 
 def _decode(data: bytes, mode: str = "RGB") -> Image.Image:

@@ -16,9 +16,12 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter. `min` and `max`: of a number, of a side of a size in pixels, of a text or list in entries."""
+    """One parameter. `min` and `max`: of a number, of a side in pixels, of a text or list in entries.
 
-    type: str  #: string, integer, number, boolean, size, media, media_list
+    `max_ratio`: of the longer side of a picture to the shorter one.
+    """
+
+    type: str  #: string, integer, number, boolean, size, media, media_list, file
     required: bool = False
     default: str | int | float | bool | None = None
     min: float | None = None
@@ -26,11 +29,15 @@ class Parameter:
     min_pixels: int = 1
     max_pixels: int = _SIDE_MAX * _SIDE_MAX
     enum: tuple[str, ...] = ()
+    max_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedModel:
-    """One model. `tiers`: (USD, the values that it holds for); `pixels`: of the output when no size is asked for."""
+    """One model. `tiers`: (USD, the values that it holds for); `pixels`: of the output when no size is asked for.
+
+    `scale`: output side by input side, where neither decides; `any_of`: parameters of which one has to be given.
+    """
 
     path: str
     name: str
@@ -40,6 +47,8 @@ class SimulatedModel:
     pixels: int | None = None
     format: str = "jpeg"
     mask_polarity: str = "white"
+    scale: int = 1
+    any_of: tuple[str, ...] = ()
 
     def price_usd(self, body: Mapping[str, Any]) -> float:
         """What one output costs with these parameters."""
@@ -92,7 +101,7 @@ class SimulatedModel:
             scale = sqrt(self.pixels / (wide * high))
         else:
             limits = self.parameters.get("size", Parameter("size"))
-            scale = min(1.0, (limits.max or _SIDE_MAX) / max(wide, high))
+            scale = self.scale * min(1.0, (limits.max or _SIDE_MAX) / max(wide, high))
         return max(1, round(wide * scale)), max(1, round(high * scale))
 
     def _value(self, body: Mapping[str, Any], name: str) -> Any:
@@ -109,7 +118,8 @@ def load_models(provider: str) -> dict[str, SimulatedModel]:
             name: Parameter(**{**values, "enum": tuple(values.get("enum", ()))}) for name, values in row.pop("parameters").items()
         }
         tiers = tuple((tier["usd"], tier["when"]) for tier in row.pop("tiers", ()))
-        models[row["path"]] = SimulatedModel(**row, parameters=parameters, tiers=tiers)
+        any_of = tuple(row.pop("any_of", ()))
+        models[row["path"]] = SimulatedModel(**row, parameters=parameters, tiers=tiers, any_of=any_of)
     return models
 
 

@@ -5,7 +5,6 @@ Webhooks are not simulated; a submit that asks for one is refused.
 
 import asyncio
 import base64
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,11 +15,11 @@ from deploy.simulator.account import Account
 from deploy.simulator.envelope import enveloped, read_object, refused, refused_bare
 from deploy.simulator.faults import Fault, FaultUnknown, parse, split_prompt
 from deploy.simulator.schema import Invalid, load_models
+from deploy.simulator.silence import break_off, hang
 from deploy.simulator.tasks import Task, Tasks
 from deploy.simulator.uploads import Uploads, serve
 
 _SYNC_WINDOW_S = 90.0
-_HANG_MAX_S = 600.0
 _FAULT_TEXTS = {
     401: "Invalid API key",
     402: "Insufficient balance",
@@ -98,7 +97,7 @@ class Api:
             return await self._answer_with(request, struck[0])
         task = self._tasks.start(model, body, prompt=prompt, faults=struck)
         if "lost-answer" in task.faults:
-            _break(request)
+            break_off(request)
         if body.get("enable_sync_mode"):
             try:
                 await asyncio.wait_for(task.ended.wait(), _SYNC_WINDOW_S)
@@ -110,10 +109,7 @@ class Api:
     async def _answer_with(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         """The fault's answer in place of the submit's."""
         if fault.name == "hang":
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._account.stopping.wait(), _HANG_MAX_S)
-            _break(request)
-            return web.Response()
+            return await hang(self._account, request)
         status = int(fault.name)
         if status >= 500:  # What stands before the real API answers no JSON.
             return web.Response(status=status, text="<html><h1>Bad Gateway</h1></html>", content_type="text/html")
@@ -216,12 +212,6 @@ class Api:
             "timings": {"inference": task.took_ms},
             **({"code": task.code} if task.code else {}),
         }
-
-
-def _break(request: web.Request) -> None:
-    """End the connection without an answer."""
-    if request.transport is not None:
-        request.transport.abort()
 
 
 def _unix(text: Any) -> float | None:

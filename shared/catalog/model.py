@@ -81,7 +81,7 @@ class Model(_Entry):
     use_cases: tuple[str, ...]
     features: tuple[str, ...]
     languages: tuple[str, ...]
-    image_parameter: Literal["image", "images"] = "image"
+    image_parameter: Literal["image", "images", "subject_image"] = "image"
     max_images: int = 1
     input_max_bytes: int = 20 * 1024 * 1024
     input_min_side: int = 1
@@ -111,5 +111,6 @@ class ProviderEntry(_Entry):
     needs_key: bool  #: usable only with `<PROVIDER>_API_KEY`
     base_url: str | None = None
     in_process: bool = False  #: works on files in the worker itself; nothing leaves the machine
+    takes_links: bool = True  #: fetches pictures from our storage; if not, it is sent the bytes
     max_concurrent: int | None = None  #: calls at once per account; None: as many as there are slots
     models: tuple[Model, ...]

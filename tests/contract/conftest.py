@@ -1,6 +1,7 @@
-"""The providers that work by tasks, each as the worker opens it, against the simulator."""
+"""The providers over HTTP, each as the worker opens it, against the simulator."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ from shared.catalog.load import Catalog, load_catalog
 from shared.catalog.model import Model
 from shared.edit import Operation
 from shared.settings import Settings
+from tests.contract.subjects import SUBJECTS, Subject
 from tests.simulator_fixtures import PictureServer, Simulator, http, make_picture, picture_server, simulator, start_simulator
 from worker.pixel_pool import PixelPool
 from worker.providers.base import AdaptedEdit, Provider, Source
@@ -20,20 +22,24 @@ __all__ = ["http", "picture_server", "simulator", "start_simulator"]
 
 KEY = "a-key-that-must-not-be-seen"
 CALL_ID = "0123456789abcdef"
-TASK_PROVIDERS = ("wavespeed",)
 
 Open = Callable[..., Provider]
 
 
-@pytest.fixture(params=TASK_PROVIDERS)
-def provider_name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=[*SUBJECTS.values()], ids=[*SUBJECTS])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    subject: Subject = request.param
+    return subject
 
 
 @pytest.fixture
-def model(provider_name: str) -> Model:
-    """The provider's first model."""
-    return load_catalog().providers[provider_name].models[0]
+def provider_name(subject: Subject) -> str:
+    return subject.provider
+
+
+@pytest.fixture
+def model(subject: Subject) -> Model:
+    return load_catalog().models[subject.model]
 
 
 @pytest.fixture
@@ -65,13 +71,40 @@ async def provider(open_provider: Open, simulator: Simulator) -> AsyncIterator[P
 
 
 @pytest.fixture
-def edit(model: Model, picture_server: PictureServer) -> Callable[..., AdaptedEdit]:
-    """An edit of one picture behind a link that holds the call's name; the argument is the tail with the faults."""
+def edit(model: Model, picture_server: PictureServer, tmp_path: Path) -> Callable[..., AdaptedEdit]:
+    """An edit that the model can do; the argument is the tail with the faults."""
 
-    def make(faults: str = "", *, sources: tuple[Source, ...] | None = None, **parameters: Any) -> AdaptedEdit:
-        url = picture_server.add("input.png", make_picture()) + f"?call={CALL_ID}&X-Amz-Signature=secret"
-        source = Source("image/png", 96, 64, url, None)
+    def make(faults: str = "", *, sources: tuple[Source, ...] | None = None, of: Model | None = None, **own: Any) -> AdaptedEdit:
+        made = of or model
         prompt = "make it blue" + (f" [[sim: {faults}]]" if faults else "")
-        return AdaptedEdit(CALL_ID, model, Operation.GENERAL_EDIT, prompt, parameters, sources or (source,))
+        takes_prompt = any(parameter.field == "prompt" for parameter in made.parameters.values())
+        is_masked = made.operations[0] in (Operation.INPAINT, Operation.ERASE)
+        return AdaptedEdit(
+            CALL_ID,
+            made,
+            made.operations[0],
+            prompt if takes_prompt else None,
+            {**own, **_needed(made)},
+            sources or (_source(made, picture_server, tmp_path),),
+            mask=_source(made, picture_server, tmp_path, "mask") if is_masked else None,
+        )
 
     return make
+
+
+def _source(model: Model, pictures: PictureServer, folder: Path, name: str = "input") -> Source:
+    """A picture behind a link that holds the call's name, or in a file where the provider takes no links."""
+    if load_catalog().providers[model.provider].takes_links:
+        url = pictures.add(f"{name}.png", make_picture()) + f"?call={CALL_ID}&X-Amz-Signature=secret"
+        return Source("image/png", 96, 64, url, None)
+    file = folder / f"{name}.png"
+    file.write_bytes(make_picture())
+    return Source("image/png", 96, 64, None, file)
+
+
+def _needed(model: Model) -> dict[str, Any]:
+    """What an edit cannot do without beside its prompt and its pictures."""
+    needed: dict[str, Any] = {
+        name: "the cup" for name, parameter in model.parameters.items() if parameter.required and parameter.field != "prompt"
+    }
+    return {**needed, **{name: 8 for name, parameter in model.parameters.items() if parameter.field == "expand_left"}}

@@ -1,8 +1,8 @@
-"""What the worker may expect of every provider that works by tasks, tried on the real class against its simulator."""
+"""What the worker may expect of every provider over HTTP, tried on the real class against its simulator."""
 
 import asyncio
 import logging
-import time
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,12 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from deploy.simulator.account import Options
 from shared.catalog.load import Catalog, load_catalog
 from shared.catalog.model import Model
 from shared.edit import Operation
 from shared.errors import (
     ProviderAmbiguous,
-    ProviderBadOutput,
     ProviderError,
-    ProviderModelGone,
-    ProviderModerated,
     ProviderRateLimited,
     ProviderRefused,
     ProviderTransient,
@@ -28,10 +24,16 @@ from shared.errors import (
 )
 from shared.settings import Settings
 from tests.contract.conftest import CALL_ID, KEY, Open
+from tests.contract.subjects import BY_TASK, REFUSALS, SUBJECTS, WITH_HISTORY, ErrorClass, Subject
 from tests.simulator_fixtures import PictureServer, Simulator, make_picture, opened
 from worker.pixel_pool import PixelPool
 from worker.providers.base import AdaptedEdit, Done, Failed, Outcome, Pending, Provider, Source
 from worker.providers.registry import open_providers
+
+by_task = pytest.mark.parametrize("subject", BY_TASK.values(), ids=BY_TASK.keys(), indirect=True)
+_OF_EACH_PROVIDER = {subject.provider: subject for subject in SUBJECTS.values()}
+one_of_each_provider = pytest.mark.parametrize("subject", _OF_EACH_PROVIDER.values(), ids=_OF_EACH_PROVIDER, indirect=True)
+with_history = pytest.mark.parametrize("subject", WITH_HISTORY.values(), ids=WITH_HISTORY.keys(), indirect=True)
 
 
 async def outcome_of(provider: Provider, outcome: Outcome, *, within_s: float = 10.0) -> Done | Failed:
@@ -54,25 +56,59 @@ async def run(provider: Provider, edit: AdaptedEdit) -> Done:
     return await ended(provider, await provider.submit(edit))
 
 
-async def download(simulator: Simulator, url: str | None) -> bytes:
-    assert url is not None
+async def picture_of(simulator: Simulator, done: Done) -> bytes:
+    """The result, wherever it is."""
+    if done.data is not None:
+        return done.data
+    assert done.url is not None
+    return await download(simulator, done.url)
+
+
+async def download(simulator: Simulator, url: str) -> bytes:
     async with simulator.http.get(url) as response:
         return await response.read()
 
 
-async def test_an_edit_is_submitted_polled_and_done(
+async def error_of(provider: Provider, edit: AdaptedEdit) -> ProviderError:
+    """What the task fails with, or what `submit` raises where it has the result."""
+    try:
+        outcome = await outcome_of(provider, await provider.submit(edit))
+    except ProviderError as error:
+        return error
+    assert isinstance(outcome, Failed)
+    return outcome.error
+
+
+def test_every_provider_with_a_key_is_tried_here() -> None:
+    with_key = {name for name, entry in load_catalog().providers.items() if entry.needs_key}
+    assert {subject.provider for subject in SUBJECTS.values()} == with_key
+
+
+async def test_an_edit_is_made_and_billed_once(
     provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit], model: Model
 ) -> None:
-    outcome = await provider.submit(edit(seed=5, output_format="png"))
+    wanted = edit(seed=5, output_format="png")
+    picture = opened(await picture_of(simulator, await run(provider, wanted)))
+    assert picture.format == "PNG"
+    assert picture.width / picture.height == pytest.approx(96 / 64, rel=0.01)
+    [billed] = await simulator.ledger()
+    assert (billed["model"], billed["usd"]) == (model.path, float(model.price.base))
+    assert billed["prompt"].startswith(wanted.prompt)
+
+
+@by_task
+async def test_a_task_is_named_polled_and_done(
+    provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit]
+) -> None:
+    outcome = await provider.submit(edit())
     assert isinstance(outcome, Pending)
     assert 0 < outcome.check_after_s <= 10
     done = await ended(provider, outcome)
-    assert opened(await download(simulator, done.url)).size == (96, 64)
     assert done.raw["task_id"] == outcome.task_id
-    [billed] = await simulator.ledger()
-    assert (billed["model"], billed["prompt"], billed["id"]) == (model.path, "make it blue", outcome.task_id)
+    assert [billed["id"] for billed in await simulator.ledger()] == [outcome.task_id]
 
 
+@by_task
 async def test_a_task_is_resumed_by_another_object_that_knows_only_its_name(
     provider: Provider, open_provider: Open, simulator: Simulator, edit: Callable[..., AdaptedEdit]
 ) -> None:
@@ -82,44 +118,18 @@ async def test_a_task_is_resumed_by_another_object_that_knows_only_its_name(
     assert len(await simulator.ledger()) == 1
 
 
-SUBMIT_ERRORS = [
-    ("400", ProviderRefused),
-    ("401", ProviderUnusable),
-    ("402", ProviderUnusable),
-    ("403", ProviderUnusable),
-    ("404", ProviderModelGone),
-    ("422", ProviderRefused),
-    ("429", ProviderRateLimited),
-    ("500", ProviderTransient),
-    ("502", ProviderTransient),
-    ("503", ProviderTransient),
-    ("504", ProviderAmbiguous),
-    ("lost-answer", ProviderAmbiguous),
-]
-TASK_ERRORS = [
-    ("1200", ProviderModerated),
-    ("moderated", ProviderModerated),
-    ("nsfw", ProviderModerated),
-    ("1400", ProviderRefused),
-    ("1401", ProviderRefused),
-    ("1402", ProviderTransient),
-    ("1403", ProviderTransient),
-    ("1405", ProviderTransient),
-    ("1406", ProviderTransient),
-    ("1407", ProviderUnusable),
-    ("5000", ProviderTransient),
-    ("5003", ProviderTransient),
-    ("5004", ProviderTransient),
-    ("cancelled", ProviderTransient),
-    ("timeout", ProviderTransient),
-    ("deleted", ProviderTransient),
-    ("no-outputs", ProviderBadOutput),
-]
+def of_each(kind: str) -> list[Any]:
+    """Every subject with every fault of its own table and what it becomes."""
+    return [
+        pytest.param(subject, fault, expected, id=f"{name}-{fault}")
+        for name, subject in SUBJECTS.items()
+        for fault, expected in (subject.endings if kind == "endings" else {**REFUSALS, **subject.refusals}).items()
+    ]
 
 
-@pytest.mark.parametrize(("fault", "expected"), SUBMIT_ERRORS)
+@pytest.mark.parametrize(("subject", "fault", "expected"), of_each("refusals"), indirect=["subject"])
 async def test_an_unaccepted_submit_raises_the_class_that_says_what_to_do(
-    provider: Provider, edit: Callable[..., AdaptedEdit], fault: str, expected: type[ProviderError]
+    provider: Provider, edit: Callable[..., AdaptedEdit], fault: str, expected: ErrorClass
 ) -> None:
     with pytest.raises(ProviderError) as caught:
         await provider.submit(edit(fault))
@@ -128,14 +138,13 @@ async def test_an_unaccepted_submit_raises_the_class_that_says_what_to_do(
     assert_fit_for_the_caller(caught.value)
 
 
-@pytest.mark.parametrize(("fault", "expected"), TASK_ERRORS)
-async def test_a_task_that_ends_badly_has_failed_with_the_class_that_says_what_to_do(
-    provider: Provider, edit: Callable[..., AdaptedEdit], fault: str, expected: type[ProviderError]
+@pytest.mark.parametrize(("subject", "fault", "expected"), of_each("endings"), indirect=["subject"])
+async def test_an_accepted_call_that_ends_badly_has_the_class_that_says_what_to_do(
+    provider: Provider, edit: Callable[..., AdaptedEdit], fault: str, expected: ErrorClass
 ) -> None:
-    failed = await outcome_of(provider, await provider.submit(edit(fault)))
-    assert isinstance(failed, Failed)
-    assert type(failed.error) is expected
-    assert_fit_for_the_caller(failed.error)
+    error = await error_of(provider, edit(fault))
+    assert type(error) is expected
+    assert_fit_for_the_caller(error)
 
 
 def assert_fit_for_the_caller(error: ProviderError) -> None:
@@ -148,13 +157,13 @@ def assert_fit_for_the_caller(error: ProviderError) -> None:
     assert "Signature" not in str(error)
 
 
-@pytest.mark.parametrize(("fault", "expected"), [("429=7s", 7.0), ("429", None)])
-async def test_a_busy_provider_says_when_to_come_back_or_nothing(
-    provider: Provider, edit: Callable[..., AdaptedEdit], fault: str, expected: float | None
+async def test_a_busy_provider_says_when_to_come_back_or_leaves_it_to_what_is_known_of_it(
+    provider: Provider, edit: Callable[..., AdaptedEdit], subject: Subject
 ) -> None:
-    with pytest.raises(ProviderRateLimited) as caught:
-        await provider.submit(edit(fault))
-    assert caught.value.retry_after_s == expected
+    for fault, expected in (("429=7s", 7.0), ("429", subject.busy_s)):
+        with pytest.raises(ProviderRateLimited) as caught:
+            await provider.submit(edit(fault))
+        assert caught.value.retry_after_s == expected
 
 
 async def test_a_submit_that_was_refused_for_a_while_succeeds_afterwards_and_is_billed_once(
@@ -163,17 +172,20 @@ async def test_a_submit_that_was_refused_for_a_while_succeeds_afterwards_and_is_
     for expected in (ProviderRateLimited, ProviderRateLimited, ProviderTransient):
         with pytest.raises(expected):
             await provider.submit(edit("429*2, 503*1"))
-    assert (await run(provider, edit("429*2, 503*1"))).url
+    assert await picture_of(simulator, await run(provider, edit("429*2, 503*1")))
     assert len(await simulator.ledger()) == 1
 
 
 async def test_a_wrong_key_makes_the_provider_unusable(
-    open_provider: Open, simulator: Simulator, edit: Callable[..., AdaptedEdit]
+    open_provider: Open, simulator: Simulator, edit: Callable[..., AdaptedEdit], subject: Subject
 ) -> None:
     provider = open_provider(simulator.url, key="invalid-key-0001")
-    for call in (provider.submit(edit()), provider.poll("0" * 32), provider.find(CALL_ID, edit().model, submitted_at_ms=0)):
+    calls: list[Callable[[], Awaitable[object]]] = [lambda: provider.submit(edit()), lambda: provider.poll("0" * 32)]
+    if subject.has_history:
+        calls.append(lambda: provider.find(CALL_ID, edit().model, submitted_at_ms=0))
+    for call in calls:
         with pytest.raises(ProviderUnusable) as caught:
-            await call
+            await call()
         assert "invalid-key-0001" not in str(caught.value)
 
 
@@ -183,15 +195,19 @@ async def test_a_provider_without_a_key_is_left_out(provider_name: str, http: ai
     assert open_providers(only, Settings(secret=SecretStr("s" * 32)), http, pool) == {}
 
 
-async def test_polls_that_fail_for_a_while_do_not_harm_the_task(provider: Provider, edit: Callable[..., AdaptedEdit]) -> None:
+@by_task
+async def test_polls_that_fail_for_a_while_do_not_harm_the_task(
+    provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit]
+) -> None:
     outcome = await provider.submit(edit("poll-503*1, poll-429*1"))
     assert isinstance(outcome, Pending)
     for expected in (ProviderTransient, ProviderRateLimited):
         with pytest.raises(expected):
             await provider.poll(outcome.task_id)
-    assert (await ended(provider, outcome)).url
+    assert await picture_of(simulator, await ended(provider, outcome))
 
 
+@by_task
 async def test_a_task_that_nobody_knows_has_failed_and_is_no_missing_model(provider: Provider) -> None:
     for task_id in ("f" * 32, "../balance"):
         failed = await provider.poll(task_id)
@@ -199,12 +215,27 @@ async def test_a_task_that_nobody_knows_has_failed_and_is_no_missing_model(provi
         assert type(failed.error) is ProviderTransient
 
 
+async def test_a_slow_call_ends_well(provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit]) -> None:
+    assert await picture_of(simulator, await run(provider, edit("slow=0.2s")))
+
+
+async def test_a_hanging_submit_can_be_broken_off_and_is_not_billed(
+    provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit]
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await provider.submit(edit("hang"))
+    assert await simulator.ledger() == []
+
+
+@by_task
 async def test_a_slow_task_stays_pending(provider: Provider, edit: Callable[..., AdaptedEdit]) -> None:
     outcome = await provider.submit(edit("slow=60s"))
     assert isinstance(outcome, Pending)
     assert outcome == await provider.poll(outcome.task_id)
 
 
+@with_history
 async def test_an_undocumented_status_is_polled_on_and_logged_once(
     provider: Provider, edit: Callable[..., AdaptedEdit], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -216,74 +247,36 @@ async def test_an_undocumented_status_is_polled_on_and_logged_once(
     assert [record.getMessage().count("warming-up") for record in caplog.records if "warming" in record.getMessage()] == [1]
 
 
-@pytest.mark.parametrize("fault", ["truncated", "html", "blank", "placeholder", "echo", "objects"])
+@pytest.mark.parametrize("fault", ["truncated", "blank", "placeholder", "echo"])
 async def test_a_spoiled_output_is_handed_on_for_inspection(
     provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit], fault: str
 ) -> None:
-    done = await run(provider, edit(fault))
-    assert await download(simulator, done.url)
+    assert await picture_of(simulator, await run(provider, edit(fault)))
 
 
-async def test_a_lost_answer_is_found_again_by_the_calls_name(
-    provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit], model: Model
+@with_history
+@pytest.mark.parametrize("fault", ["html", "objects"])
+async def test_an_odd_output_is_handed_on_for_inspection(
+    provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit], fault: str
 ) -> None:
-    before_ms = int(time.time() * 1000)
-    with pytest.raises(ProviderAmbiguous):
-        await provider.submit(edit("lost-answer"))
-    [billed] = await simulator.ledger()
-    task_id = await provider.find(CALL_ID, model, submitted_at_ms=before_ms)
-    assert task_id is not None
-    assert task_id == billed["id"]
-    assert (await ended(provider, Pending(task_id, 0.01))).url
-    assert await provider.find("f" * 16, model, submitted_at_ms=before_ms) is None
-    assert await provider.find(CALL_ID, model, submitted_at_ms=before_ms + 3_600_000) is None
+    assert await picture_of(simulator, await run(provider, edit(fault)))
 
 
-async def test_a_lost_answer_is_found_on_a_later_page_of_the_history(
-    provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit], model: Model
-) -> None:
-    with pytest.raises(ProviderAmbiguous):
-        await provider.submit(edit("lost-answer"))
-    other = Source("image/png", 96, 64, edit().images[0].url.partition("?")[0], None)  # type: ignore[union-attr]
-    for _ in range(101):
-        await provider.submit(edit(sources=(other,)))
-    assert await provider.find(CALL_ID, model, submitted_at_ms=int(time.time() * 1000)) == (await simulator.ledger())[0]["id"]
-
-
-async def test_two_tasks_of_one_call_are_not_told_apart(
-    provider: Provider, edit: Callable[..., AdaptedEdit], model: Model
-) -> None:
-    await provider.submit(edit())
-    await provider.submit(edit())
-    assert await provider.find(CALL_ID, model, submitted_at_ms=int(time.time() * 1000)) is None
-
-
-async def test_a_lost_answer_stays_unknown_where_the_history_shows_no_inputs(
-    open_provider: Open,
-    start_simulator: Callable[[Options], Awaitable[Simulator]],
-    edit: Callable[..., AdaptedEdit],
-    model: Model,
-) -> None:
-    simulator = await start_simulator(Options(latency_s=0, history_inputs=False))
-    provider = open_provider(simulator.url)
-    with pytest.raises(ProviderAmbiguous):
-        await provider.submit(edit("lost-answer"))
-    assert await provider.find(CALL_ID, model, submitted_at_ms=int(time.time() * 1000)) is None
-
-
+@with_history
 async def test_a_file_without_a_link_is_uploaded_under_the_calls_name(
     provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit], tmp_path: Path
 ) -> None:
     file = tmp_path / "input.png"
     file.write_bytes(make_picture(100, 80))
     done = await run(provider, edit(sources=(Source("image/png", 100, 80, None, file),)))
-    assert opened(await download(simulator, done.url)).size == (100, 80)
+    assert opened(await picture_of(simulator, done)).size == (100, 80)
     [address] = (await simulator.ledger())[0]["inputs"]
     assert address.startswith(simulator.url)
     assert CALL_ID in address
     assert await download(simulator, address) == file.read_bytes()
 
 
+@with_history
 async def test_a_small_file_goes_inside_the_request_where_uploads_are_refused(
     provider: Provider, simulator: Simulator, edit: Callable[..., AdaptedEdit], tmp_path: Path
 ) -> None:
@@ -298,6 +291,7 @@ async def test_a_small_file_goes_inside_the_request_where_uploads_are_refused(
     assert len(await simulator.ledger()) == 1
 
 
+@with_history
 async def test_a_model_of_several_images_gets_them_in_order(
     provider: Provider, provider_name: str, simulator: Simulator, picture_server: PictureServer
 ) -> None:
@@ -308,17 +302,22 @@ async def test_a_model_of_several_images_gets_them_in_order(
     assert (await simulator.ledger())[0]["inputs"] == urls
 
 
+@one_of_each_provider
 async def test_every_model_of_the_catalogue_takes_its_own_parameters(
     provider: Provider, provider_name: str, simulator: Simulator, edit: Callable[..., AdaptedEdit]
 ) -> None:
     """The catalogue and the simulator's own table were written apart: neither may know a parameter that the other lacks."""
-    for model in load_catalog().providers[provider_name].models:
+    models = load_catalog().providers[provider_name].models
+    for model in models:
         parameters: dict[str, Any] = {}
         for key, parameter in model.parameters.items():
-            if parameter.field != "prompt":
-                parameters[key] = parameter.default if parameter.default is not None else (parameter.enum or ("512*512",))[0]
-        await run(provider, AdaptedEdit(CALL_ID, model, Operation.GENERAL_EDIT, "make it blue", parameters, edit().images))
-    prices = {model.path: float(model.price.base) for model in load_catalog().providers[provider_name].models}
+            if parameter.default is not None or parameter.enum:
+                parameters[key] = parameter.default if parameter.default is not None else parameter.enum[0]
+            elif parameter.field == "size":
+                side = max(model.size.min_side, math.isqrt(model.size.min_pixels - 1) + 1)
+                parameters[key] = f"{side}*{side}"
+        await run(provider, edit(of=model, **parameters))
+    prices = {model.path: float(model.price.base) for model in models}
     assert {entry["model"]: entry["usd"] for entry in await simulator.ledger()} == prices
 
 
@@ -341,6 +340,7 @@ async def test_an_unreachable_provider_is_transient_since_nothing_was_sent(
         assert_fit_for_the_caller(caught.value)
 
 
+@pytest.mark.parametrize("subject", [subject for subject in SUBJECTS.values() if subject.gives_links], indirect=True)
 async def test_only_addresses_on_the_configured_server_may_be_fetched_from_a_private_network(open_provider: Open) -> None:
     provider = open_provider("http://127.0.0.1:9000/prefix")
     assert provider.may_fetch("http://127.0.0.1:9000/output/1.png")
