@@ -36,7 +36,8 @@ class Parameter:
 class SimulatedModel:
     """One model. `tiers`: (USD, the values that it holds for); `pixels`: of the output when no size is asked for.
 
-    `scale`: output side by input side, where neither decides; `any_of`: parameters of which one has to be given.
+    `scale`: output side by input side, where neither decides; `any_of`: parameters of which one has to be given;
+    `cuts_out`: the output is the subject on transparency; `per_megapixel`: `usd` is for a million pixels of the output.
     """
 
     path: str
@@ -49,12 +50,17 @@ class SimulatedModel:
     mask_polarity: str = "white"
     scale: int = 1
     any_of: tuple[str, ...] = ()
+    cuts_out: bool = False
+    per_megapixel: bool = False
 
     def price_usd(self, body: Mapping[str, Any]) -> float:
         """What one output costs with these parameters."""
         for usd, when in self.tiers:
             if all(self._value(body, name) == wanted for name, wanted in when.items()):
                 return usd
+        if self.per_megapixel:
+            width, height = self.size_for(body, (1, 1))
+            return self.usd * width * height / 1_000_000
         return self.usd
 
     def check(self, body: Mapping[str, Any]) -> None:
@@ -84,7 +90,7 @@ class SimulatedModel:
 
     def output_format(self, body: Mapping[str, Any]) -> str:
         """jpeg, png or webp."""
-        return str(self._value(body, "output_format") or self.format)
+        return str(self._value(body, "output_format") or self.format).replace("jpg", "jpeg")
 
     def size_for(self, body: Mapping[str, Any], input_size: tuple[int, int]) -> tuple[int, int]:
         """The output's size: as asked for, else with the aspect asked for, else with the input's."""
@@ -94,7 +100,8 @@ class SimulatedModel:
             return int(width), int(height)
         ratio = self._value(body, "aspect_ratio")
         wide, high = (int(part) for part in ratio.split(":")) if ratio else input_size
-        resolution = {"4k": 4096, "8k": 8192}.get(str(self._value(body, "resolution")))
+        named = self._value(body, "resolution") or self._value(body, "target_resolution")
+        resolution = {"2k": 2048, "4k": 4096, "8k": 8192}.get(str(named))
         if resolution:
             scale = resolution / max(wide, high)
         elif self.pixels:

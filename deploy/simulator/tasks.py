@@ -12,7 +12,7 @@ from typing import Any
 
 from deploy.simulator.account import Account, InputUnavailable, shortened
 from deploy.simulator.faults import Fault
-from deploy.simulator.paint import NotAPicture, paint
+from deploy.simulator.paint import NotAPicture, cut_out, paint
 from deploy.simulator.schema import Invalid, SimulatedModel
 
 INVALID, UNFETCHABLE, INTERNAL = 1401, 1402, 5000
@@ -166,6 +166,8 @@ class Tasks:
             transparent_is_edit=task.model.mask_polarity == "transparent",
             spoiled_as=spoiled_as,
         )
+        if task.model.cuts_out and not spoiled_as:
+            work = partial(cut_out, pictures[0], output_format)
         data = await asyncio.get_running_loop().run_in_executor(self._account.painters, work)
         name = f"{task.id}.{output_format}"
         await self._account.files.put(name, data, "text/html" if spoiled_as == "html" else f"image/{output_format}")

@@ -171,7 +171,7 @@ async def test_prices_are_asked_for_without_being_billed(simulator: Simulator) -
     for inputs, price in (({"resolution": "8k"}, 0.18), ({}, 0.15)):
         wish = {"model_id": "google/nano-banana-pro/edit-ultra", "inputs": inputs}
         assert (await call(simulator, "POST", "model/price", wish))[1]["data"]["price"] == price
-    assert len((await call(simulator, "GET", "models"))[1]["data"]) == 15
+    assert len((await call(simulator, "GET", "models"))[1]["data"]) == 20
     assert await simulator.ledger() == []
 
 

@@ -4,7 +4,6 @@ Source: the facts page `wavespeed.md`; numbers like (1.4) are its sections.
 """
 
 import asyncio
-import base64
 import json
 import logging
 import re
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -33,23 +32,20 @@ from shared.errors import (
 from shared.settings import ProviderAccess, Settings
 from worker.pixel_pool import PixelPool
 from worker.providers.base import AdaptedEdit, Done, Failed, Outcome, Pending, Source
+from worker.providers.wire import CONNECT_S, Reply, data_uri, exchange, fit_for_caller, origin
 
 _BASE_URL = "https://api.wavespeed.ai"
-_CONNECT_S, _READ_S, _SUBMIT_S, _UPLOAD_S = 10.0, 30.0, 60.0, 120.0  # Those of the vendor's own client (1.12).
+_READ_S, _SUBMIT_S, _UPLOAD_S = 30.0, 60.0, 120.0  # Those of the vendor's own client (1.12).
 _POLL_S = 1.0  # The same; polls are not known to be limited (1.5).
-_ANSWER_MAX_BYTES = 4 * 1024 * 1024
 _DATA_URI_MAX_BYTES = 1024 * 1024
 _HISTORY_PAGE, _HISTORY_PAGES_MAX = 100, 20
 _CLOCK_SKEW = timedelta(minutes=5)
-_MESSAGE_MAX_CHARS = 300
 
 _WAITING = frozenset({"created", "processing"})
 _ENDED_OTHERWISE = frozenset({"cancelled", "timeout", "deleted"})
 _ACCOUNT, _INPUT = frozenset({401, 402, 403, 1407}), frozenset({400, 413, 415, 422, 1400, 1401})
 _UPLOAD_REFUSALS = frozenset({400, 403, 404, 405, 413, 415, 422})
-_ADDRESSES = re.compile(r"(?:https?://|data:)\S+")
 _MODERATION = re.compile(r"sensitive|nsfw|moderat|content polic", re.IGNORECASE)
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 _logger = logging.getLogger(__name__)
 
@@ -132,7 +128,7 @@ class WaveSpeed:
 
     def may_fetch(self, url: str) -> bool:
         """Whether `url` is on the API's own server: same scheme, host and port."""
-        return _origin(url) is not None and _origin(url) == _origin(self._base_url)
+        return origin(url) is not None and origin(url) == origin(self._base_url)
 
     async def close(self) -> None:
         """Nothing to give back: the session is the caller's."""
@@ -140,13 +136,13 @@ class WaveSpeed:
     async def _body(self, edit: AdaptedEdit) -> dict[str, Any]:
         """The flat JSON of the submit. Raises ProviderError if a picture cannot be handed over."""
         model = edit.model
-        if undeclared := edit.parameters.keys() - model.parameters.keys():
+        body = {**edit.parameters, **({"prompt": edit.prompt} if edit.prompt else {})}
+        if undeclared := body.keys() - model.parameters.keys():
             raise ProviderRefused(f"model {model.id} declares no parameter {', '.join(sorted(undeclared))}")
-        body = dict(edit.parameters)
-        if edit.prompt is not None:
-            body["prompt"] = edit.prompt
+        if edit.mask is not None and model.mask.parameter is None:
+            raise ProviderRefused(f"model {model.id} takes no mask")
         addresses = [await self._address(source, f"{edit.call_id}-{number}") for number, source in enumerate(edit.images)]
-        body[model.image_parameter] = addresses if model.image_parameter == "images" else addresses[0]
+        body[model.image_parameter] = addresses if model.image_parameter.endswith("s") else addresses[0]
         if edit.mask is not None and model.mask.parameter is not None:
             body[model.mask.parameter] = await self._address(edit.mask, f"{edit.call_id}-mask")
         return body
@@ -164,7 +160,7 @@ class WaveSpeed:
         if answer.data is not None:
             answer = await self._put(source.file, answer.data)
         if answer.number in _UPLOAD_REFUSALS and size <= _DATA_URI_MAX_BYTES:
-            return await asyncio.to_thread(_data_uri, source.file, source.content_type)
+            return await asyncio.to_thread(data_uri, source.file, source.content_type)
         return str(self._data(answer)["download_url"])
 
     async def _put(self, file: Path, ticket: Mapping[str, Any]) -> _Answer:
@@ -184,7 +180,7 @@ class WaveSpeed:
                 headers=headers,
                 skip_auto_headers=("Content-Type",),
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=_UPLOAD_S, connect=_CONNECT_S),
+                timeout=aiohttp.ClientTimeout(total=_UPLOAD_S, connect=CONNECT_S),
             ) as response:
                 return _Answer(200, data=dict(ticket)) if response.ok else _Answer(response.status, "the upload was not taken")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -195,33 +191,18 @@ class WaveSpeed:
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = _READ_S, is_paid: bool = False
     ) -> _Answer:
-        """One call of the API; a refusal is an answer too.
-
-        Raises:
-            ProviderTransient: there was none.
-            ProviderAmbiguous: the same, of a paid call that had left.
-        """
-        try:
-            async with self._http.request(
-                method,
-                f"{self._base_url}/api/v3/{path}",
-                json=body,
-                headers={"Authorization": f"Bearer {self._key}"},
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout_s, connect=_CONNECT_S),
-            ) as response:
-                raw = bytearray()
-                async for chunk in response.content.iter_any():
-                    raw += chunk
-                    if len(raw) > _ANSWER_MAX_BYTES:
-                        raise aiohttp.ClientPayloadError("the answer is too long")
-                answer = _answer(response.status, response.headers, bytes(raw))
-        except _NOT_SENT as error:
-            raise ProviderTransient("WaveSpeed cannot be reached") from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if is_paid:
-                raise ProviderAmbiguous("the connection ended before WaveSpeed answered", billed=None) from error
-            raise ProviderTransient("WaveSpeed did not answer") from error
+        """One call of the API. Raises as `exchange` does; ProviderAmbiguous also for a paid call's answer that cannot be read."""
+        reply = await exchange(
+            self._http,
+            method,
+            f"{self._base_url}/api/v3/{path}",
+            who="WaveSpeed",
+            headers={"Authorization": f"Bearer {self._key}"},
+            body=None if body is None else await asyncio.to_thread(_encoded, body),
+            timeout_s=timeout_s,
+            is_paid=is_paid,
+        )
+        answer = _answer(reply)
         if is_paid and answer is None:
             raise ProviderAmbiguous("WaveSpeed's answer cannot be read", billed=None)
         return answer or _Answer(0, "the answer cannot be read")
@@ -235,7 +216,7 @@ class WaveSpeed:
     def _error(self, answer: _Answer) -> ProviderError:
         """The class of what went wrong (1.9), by code, HTTP status and, where those are vague, words."""
         number = answer.number
-        text = _ADDRESSES.sub("(address)", answer.message.replace(self._key, "(key)"))[:_MESSAGE_MAX_CHARS]
+        text = fit_for_caller(answer.message, self._key)
         said = f"WaveSpeed said {number}: {text}" if number else f"WaveSpeed: {text}"
         is_vague = number < 500 or 1000 < number < 5000
         if number in _ACCOUNT or 300 <= number < 400 or (is_vague and "insufficient" in text.lower()):
@@ -249,23 +230,22 @@ class WaveSpeed:
         return ProviderRefused(said) if number in _INPUT else ProviderTransient(said)
 
 
-def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> _Answer | None:
+def _answer(reply: Reply) -> _Answer | None:
     """The answer in its envelope, in either error shape or in none; None for a success that cannot be read."""
     try:
-        body = json.loads(raw)
+        body = json.loads(reply.body)
     except ValueError:
         body = None
     body = body if isinstance(body, dict) else {}
     code, data = body.get("code"), body.get("data")
-    is_ok = 200 <= status < 300
+    is_ok = 200 <= reply.status < 300
     if is_ok and code == 200 and isinstance(data, dict):
         return _Answer(200, data=data)
     if is_ok and (not isinstance(code, int) or code == 200):
         return None
-    number = code if isinstance(code, int) and (is_ok or code >= 1000) else status
-    retry_after = headers.get("Retry-After", "")
+    number = code if isinstance(code, int) and (is_ok or code >= 1000) else reply.status
     message = body.get("message") or body.get("error") or ""
-    return _Answer(number, str(message), retry_after_s=float(retry_after) if retry_after.isdecimal() else None)
+    return _Answer(number, str(message), retry_after_s=reply.retry_after_s)
 
 
 def _ended(task_id: str, data: Mapping[str, Any]) -> Done | Failed:
@@ -275,8 +255,8 @@ def _ended(task_id: str, data: Mapping[str, Any]) -> Done | Failed:
         return Failed(ProviderModerated("WaveSpeed flagged the output as not safe", billed=None))
     first = outputs[0] if isinstance(outputs, list) and outputs else None
     if isinstance(first, dict):  # Some models answer objects (1.5); the address is the value that looks like one.
-        first = next((value for value in first.values() if isinstance(value, str) and _origin(value)), None)
-    if not isinstance(first, str) or _origin(first) is None:
+        first = next((value for value in first.values() if isinstance(value, str) and origin(value)), None)
+    if not isinstance(first, str) or origin(first) is None:
         return Failed(ProviderBadOutput("WaveSpeed completed the task without an output", billed=True))
     raw = {name: data[name] for name in ("model", "status", "created_at", "executionTime", "has_nsfw_contents") if name in data}
     return Done(url=first, raw={"task_id": task_id, **raw})
@@ -286,15 +266,5 @@ def _inputs_text(task: Mapping[str, Any]) -> str:
     return json.dumps([task.get("inputs"), task.get("input")])
 
 
-def _data_uri(file: Path, content_type: str) -> str:
-    return f"data:{content_type};base64,{base64.b64encode(file.read_bytes()).decode()}"
-
-
-def _origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of a web address, or None if it is none."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return None
-    return (parts.scheme, parts.hostname, port) if parts.hostname and port and parts.scheme in ("http", "https") else None
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body).encode()

@@ -1,6 +1,7 @@
 """What providers over HTTP have in common: one exchange with its errors classed, words fit for a caller, addresses."""
 
 import base64
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ async def exchange(
         async with http.request(
             method,
             url,
-            data=body,
+            data=io.BytesIO(body) if isinstance(body, bytes) else body,
             headers=headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_S),
