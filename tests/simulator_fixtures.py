@@ -78,8 +78,8 @@ async def start_simulator(http: aiohttp.ClientSession) -> AsyncIterator[Callable
 
 @pytest.fixture
 async def simulator(start_simulator: Callable[[Options], Awaitable[Simulator]]) -> Simulator:
-    """A simulator whose tasks take 50 ms and may be polled at any time."""
-    return await start_simulator(Options(latency_s=0.05, poll_pause_s=0))
+    """A simulator whose tasks take 50 ms, may be polled at any time and keep no call waiting."""
+    return await start_simulator(Options(latency_s=0.05, poll_pause_s=0, hold_s=0))
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ _LEDGER_TEXT_MAX = 2_000
 class Options:
     """How the simulator behaves. `key`: the only API key taken, None: any that does not start with `invalid`.
 
-    `poll_pause_s`: between two polls of a task, for a provider that asks for one.
+    `poll_pause_s`: between two polls of a task, for a provider that asks for one; `hold_s`: how long a call that waits for its
+    task is kept open.
     """
 
     latency_s: float = 2.0
@@ -39,6 +40,7 @@ class Options:
     balance_usd: float = 1_000.0
     files_max_bytes: int = 1024 * 1024 * 1024
     poll_pause_s: float = 10.0
+    hold_s: float = 60.0
 
 
 class InputUnavailable(Exception):

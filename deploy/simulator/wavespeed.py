@@ -30,17 +30,18 @@ _FAULT_TEXTS = {
 
 
 class Api:
-    """The routes. One object per simulator."""
+    """The routes. `prefix`: where they begin when they lie behind a router of somebody else's."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, prefix: str = "") -> None:
         self._account = account
+        self._prefix = prefix
         self._models = load_models("wavespeed")
         self._tasks = Tasks(account)
         self._uploads = Uploads(account)
 
     def routes(self) -> list[web.RouteDef]:
         """All routes; the one that takes any model's path comes last."""
-        api = "/api/v3"
+        api = f"{self._prefix}/api/v3"
         return [
             web.get(f"{api}/predictions/{{id}}/result", self._guarded(self._result)),
             web.get(f"{api}/predictions/{{id}}", self._guarded(self._result)),
@@ -53,7 +54,7 @@ class Api:
             web.get(f"{api}/balance", self._guarded(self._balance)),
             web.put("/storage/{name}", self._uploads.put),
             web.get("/storage/{name}/{filename}", self._uploads.download),
-            web.get("/output/{id}/1.{format}", self._output),
+            web.get(f"{self._prefix}/output/{{id}}/1.{{format}}", self._output),
             web.post(f"{api}/{{model:.+}}", self._guarded(self._submit)),
         ]
 
@@ -194,7 +195,7 @@ class Api:
         """The task as it is answered. `inline`: with base64 outputs where the submit asked for them."""
         outputs: list[Any] = []
         if task.status == "completed" and task.output and "no-outputs" not in task.faults:
-            url = f"{request.url.origin()}/output/{task.id}/1.{task.output.rpartition('.')[2]}"
+            url = f"{request.url.origin()}{self._prefix}/output/{task.id}/1.{task.output.rpartition('.')[2]}"
             outputs = [{"url": url, "type": "image"} if "objects" in task.faults else url]
             if inline and task.body.get("enable_base64_output") and (found := self._account.files.get(task.output)):
                 outputs = [await asyncio.to_thread(lambda: base64.b64encode(found[0].read_bytes()).decode())]

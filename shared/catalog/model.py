@@ -58,9 +58,10 @@ class PriceTier(_Entry):
 
 
 class Price(_Entry):
-    """USD per output picture: the first tier whose `when` fits, else `base`."""
+    """USD per output picture or per million pixels of it: the first tier whose `when` fits, else `base`."""
 
     base: Annotated[Decimal, Field(alias="usd")]
+    unit: Literal["picture", "megapixel"] = "picture"
     tiers: tuple[PriceTier, ...] = ()
     source: str
 
@@ -81,7 +82,9 @@ class Model(_Entry):
     use_cases: tuple[str, ...]
     features: tuple[str, ...]
     languages: tuple[str, ...]
-    image_parameter: Literal["image", "images", "subject_image"] = "image"
+    image_parameter: Literal["image", "images", "image_url", "image_urls", "input_image", "input_images", "subject_image"] = (
+        "image"
+    )
     max_images: int = 1
     input_max_bytes: int = 20 * 1024 * 1024
     input_min_side: int = 1

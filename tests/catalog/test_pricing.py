@@ -58,6 +58,14 @@ def test_the_first_tier_that_fits_decides() -> None:
     assert price_usd(model, {"a": "b"}) == 7
 
 
+@pytest.mark.parametrize(
+    ("parameters", "usd"),
+    [({"image_size": "1000*500"}, "0.015"), ({"image_size": "auto"}, "0.04718592"), ({}, "0.04718592")],
+)
+def test_a_price_per_megapixel_follows_the_size_and_without_one_the_largest(parameters: dict[str, str], usd: str) -> None:
+    assert price_usd(load_catalog().models["qwen-image-edit"], parameters) == Decimal(usd)
+
+
 @given(st.dictionaries(st.text(max_size=8), st.one_of(st.text(max_size=8), st.integers(), st.floats(), st.booleans())))
 def test_no_parameters_make_a_price_outside_of_the_list(parameters: dict[str, str | int | float | bool]) -> None:
     assert price_usd(TIERED, parameters) in {Decimal("0.042"), *map(Decimal, TABLE.values())}

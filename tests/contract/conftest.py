@@ -39,7 +39,8 @@ def provider_name(subject: Subject) -> str:
 
 @pytest.fixture
 def model(subject: Subject) -> Model:
-    return load_catalog().models[subject.model]
+    model = load_catalog().models[subject.model]
+    return model if subject.path is None else model.model_copy(update={"provider": subject.provider, "path": subject.path})
 
 
 @pytest.fixture
@@ -74,19 +75,18 @@ async def provider(open_provider: Open, simulator: Simulator) -> AsyncIterator[P
 def edit(model: Model, picture_server: PictureServer, tmp_path: Path) -> Callable[..., AdaptedEdit]:
     """An edit that the model can do; the argument is the tail with the faults."""
 
-    def make(faults: str = "", *, sources: tuple[Source, ...] | None = None, of: Model | None = None, **own: Any) -> AdaptedEdit:
-        made = of or model
+    def make(faults: str = "", *, sources: tuple[Source, ...] | None = None, **own: Any) -> AdaptedEdit:
         prompt = "make it blue" + (f" [[sim: {faults}]]" if faults else "")
-        takes_prompt = any(parameter.field == "prompt" for parameter in made.parameters.values())
-        is_masked = made.operations[0] in (Operation.INPAINT, Operation.ERASE)
+        takes_prompt = any(parameter.field == "prompt" for parameter in model.parameters.values())
+        is_masked = model.operations[0] in (Operation.INPAINT, Operation.ERASE)
         return AdaptedEdit(
             CALL_ID,
-            made,
-            made.operations[0],
+            model,
+            model.operations[0],
             prompt if takes_prompt else None,
-            {**own, **_needed(made)},
-            sources or (_source(made, picture_server, tmp_path),),
-            mask=_source(made, picture_server, tmp_path, "mask") if is_masked else None,
+            {**own, **_needed(model)},
+            sources or (_source(model, picture_server, tmp_path),),
+            mask=_source(model, picture_server, tmp_path, "mask") if is_masked else None,
         )
 
     return make
@@ -107,4 +107,6 @@ def _needed(model: Model) -> dict[str, Any]:
     needed: dict[str, Any] = {
         name: "the cup" for name, parameter in model.parameters.items() if parameter.required and parameter.field != "prompt"
     }
+    if model.price.unit == "megapixel":  # The price is not known without a size.
+        needed |= {name: "96*64" for name, parameter in model.parameters.items() if parameter.field == "size"}
     return {**needed, **{name: 8 for name, parameter in model.parameters.items() if parameter.field == "expand_left"}}
