@@ -156,7 +156,10 @@ class JobFailure(_Wire):
 
 
 class Progress(_Wire):
-    """Where an unfinished edit stands; `waiting_on` is null while it is being worked on."""
+    """Where an unfinished edit stands; `waiting_on` is null while it is being worked on.
+
+    `queue_position`: how many of the tenant's own edits come first. `eta_s` is null as long as nothing is known to tell it from.
+    """
 
     stage: Literal["queued", "fetching", "choosing", "adapting", "editing", "checking", "storing", "done"]
     waiting_on: Literal["worker", "provider", "provider_queue", "rate_limit", "retry_backoff", "storage"] | None
@@ -222,6 +225,9 @@ class Course(_Wire):
     simulated: bool = False
 
 
+_NOTHING_YET = Course()
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """The hash `job:{id}`. Times are milliseconds of Redis' clock.
@@ -263,8 +269,11 @@ class JobRecord:
     error_code: str
 
     @classmethod
-    def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> "JobRecord":
-        """The record from the hash's fields. Raises KeyError if the hash is not a whole job."""
+    def from_hash(cls, job_id: str, fields: Mapping[str, str], *, spec: EditSpec | None = None) -> "JobRecord":
+        """The record from the hash's fields; `spec`, if it is known, need not be read again.
+
+        Raises KeyError if the hash is not a whole job.
+        """
 
         def number(name: str) -> int | None:
             text = fields.get(name, "")
@@ -278,8 +287,8 @@ class JobRecord:
             lane=fields["lane"],
             gen=int(fields["gen"]),
             version=int(fields["version"]),
-            spec=EditSpec.model_validate_json(fields["spec"]),
-            course=Course.model_validate_json(fields.get("course") or "{}"),
+            spec=spec or EditSpec.model_validate_json(fields["spec"]),
+            course=Course.model_validate_json(fields["course"]) if fields.get("course") else _NOTHING_YET,
             hook=fields.get("hook") == "1",
             batch=fields.get("batch", ""),
             parent=fields.get("parent", ""),
@@ -308,7 +317,9 @@ class JobRecord:
 API_PREFIX = "/api/image-studio/edit"
 
 
-def job_view(record: JobRecord, *, base_url: str, output_link: tuple[str, datetime] | None) -> Job:
+def job_view(
+    record: JobRecord, *, base_url: str, output_link: tuple[str, datetime] | None, queue_position: int | None = None
+) -> Job:
     """The Job of a record. `base_url`: the gateway's address, no slash at the end; `output_link`: presigned, with its end."""
     course, spec, here = record.course, record.spec, f"{base_url}{API_PREFIX}/jobs/{record.id}"
     stored = course.output if record.state is JobState.SUCCEEDED else None
@@ -336,7 +347,7 @@ def job_view(record: JobRecord, *, base_url: str, output_link: tuple[str, dateti
         ),
         attempts=course.attempts,
         error=_failure(record),
-        progress=_progress(record),
+        progress=_progress(record, queue_position),
         metadata=spec.metadata,
         batch_id=record.batch or None,
         parent_id=record.parent or None,
@@ -377,12 +388,12 @@ def _failure(record: JobRecord) -> JobFailure | None:
     )
 
 
-def _progress(record: JobRecord) -> Progress:
+def _progress(record: JobRecord, queue_position: int | None) -> Progress:
     if record.state.terminal:
         return Progress(stage="done", waiting_on=None)
     fields: dict[str, Any] = {"stage": record.stage or "queued", "waiting_on": record.waiting_on or None}
     if record.state is JobState.QUEUED:
-        fields = {"stage": "queued", "waiting_on": record.waiting_on or "worker"}
+        fields = {"stage": "queued", "waiting_on": record.waiting_on or "worker", "queue_position": queue_position}
     return Progress.model_validate(fields)
 
 
