@@ -11,7 +11,8 @@ from aiohttp import web
 from gateway.body import MemoryBudget
 from gateway.metrics import Metrics
 from shared.catalog.load import Catalog
-from shared.job import Job, JobRecord, JobState, job_view
+from shared.job import Job, JobRecord, JobState
+from shared.job_view import job_view
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.changes import Changes

@@ -88,7 +88,7 @@ class Tenants:
         task = self._fetching.get((digest, kind))
         if task is None:
             task = self._fetching[digest, kind] = asyncio.create_task(self._fetch(digest, kind))
-            task.add_done_callback(lambda done: self._fetching.pop((digest, kind)))
+            task.add_done_callback(lambda _: self._fetching.pop((digest, kind)))
         return await asyncio.shield(task)
 
     async def _fetch(self, digest: str, kind: Kind) -> _Allowance:
