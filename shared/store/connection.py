@@ -24,7 +24,7 @@ _PIPELINES_AT_ONCE = 4
 _COMMANDS_A_PIPELINE = 256
 _REPEAT_AFTER_S = 0.2
 #: Parts of a server's errors after which it takes the same command later: during a failover, with a full disk, behind a slow
-#: script. Inside a script's error the code is in the middle, and redis-py cuts some codes off. Source: Redis, `createSharedObjects`.
+#: script. Inside a script's error the code is in the middle, and redis-py cuts some off. Source: Redis, `createSharedObjects`.
 _NOT_NOW = ("READONLY", "read only replica", "MISCONF", "Redis is busy running a script", "NOREPLICAS", "MASTERDOWN")
 _log = logging.getLogger(__name__)
 
