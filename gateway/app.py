@@ -20,6 +20,7 @@ from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.changes import Changes
 from shared.store.connection import Scripts, open_redis
+from shared.store.durability import check_durability
 from shared.store.jobs import Jobs
 from shared.store.tenants import Tenants
 from shared.store.webhooks import Outbox
@@ -56,9 +57,13 @@ def create_app(settings: Settings) -> web.Application:
 
 
 async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connections:
-    """Everything the handlers work with; `stack` closes it. Raises StorageUnavailable, CatalogInvalid."""
+    """Everything the handlers work with; `stack` closes it.
+
+    Raises StoreUnavailable, VolatileRedis, StorageUnavailable, CatalogInvalid.
+    """
     redis = open_redis(settings)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
+    await check_durability(redis, settings)
     scripts = Scripts(redis, timeout_s=settings.redis_timeout_s)
     storage = Storage(settings)
     await storage.ensure_bucket()
@@ -67,7 +72,7 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
     stack.push_async_callback(changes.close)
     return Connections(
         settings=settings,
-        catalog=load_catalog(),
+        catalog=load_catalog(settings.catalog_dir),
         storage=storage,
         links=Links(storage, life_s=settings.link_life_s),
         jobs=Jobs(scripts, settings),

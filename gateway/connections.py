@@ -1,6 +1,7 @@
 """What the handlers work with: opened by `app.py`, one of each in a process."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,8 @@ from aiohttp import web
 from gateway.body import MemoryBudget
 from gateway.metrics import Metrics
 from shared.catalog.load import Catalog
-from shared.job import Job, JobRecord, JobState, job_view
+from shared.job import Job, JobRecord, JobState
+from shared.job_view import job_view
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.changes import Changes
@@ -19,6 +21,7 @@ from shared.store.tenants import Tenants
 from shared.store.webhooks import Outbox
 
 _LINKS_MAX = 20_000
+_RENDERED_MAX = 4_096
 _HELD_BODIES = 8
 
 
@@ -44,6 +47,38 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendered:
+    """A Job as it was answered: its entity tag and its bytes. `until`: of `time.monotonic`, when its links are to be renewed."""
+
+    version: int
+    base_url: str
+    until: float
+    etag: str
+    body: bytes
+
+
+class RenderedJobs:
+    """Answers that were given lately: whoever polls an edit that has not changed costs two fields of its record."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Rendered] = OrderedDict()
+
+    def find(self, job_id: str, *, version: int, base_url: str) -> Rendered | None:
+        """The answer for this version of the edit, if it is known and still good."""
+        known = self._known.get(job_id)
+        if known is None or known.version != version or known.base_url != base_url or known.until < time.monotonic():
+            return None
+        return known
+
+    def keep(self, job_id: str, rendered: Rendered) -> None:
+        """Remember an answer, and forget the oldest one."""
+        self._known[job_id] = rendered
+        self._known.move_to_end(job_id)
+        if len(self._known) > _RENDERED_MAX:
+            self._known.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Connections:
     """`closing` is set when the process begins to stop: held requests answer then."""
 
@@ -57,15 +92,17 @@ class Connections:
     changes: Changes
     metrics: Metrics
     memory: MemoryBudget
+    rendered: RenderedJobs = field(default_factory=RenderedJobs)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def base_url(self, request: web.Request) -> str:
         """The gateway's address as the caller knows it, no slash at the end."""
         return (self.settings.public_url or f"{request.scheme}://{request.host}").rstrip("/")
 
-    async def view(self, record: JobRecord, request: web.Request) -> Job:
+    async def view(self, record: JobRecord, request: web.Request, *, queue_position: int | None = None) -> Job:
         """The record as its caller sees it."""
-        return job_view(record, base_url=self.base_url(request), output_link=await self.links.of(record))
+        link = await self.links.of(record)
+        return job_view(record, base_url=self.base_url(request), output_link=link, queue_position=queue_position)
 
 
 def memory_budget(settings: Settings) -> MemoryBudget:

@@ -8,10 +8,10 @@ import pybase64
 from aiohttp import hdrs, web
 from pydantic import Field
 
-from gateway.connections import Connections
+from gateway.connections import Connections, Rendered
 from gateway.route import JSON, Header
 from shared.errors import StorageUnavailable
-from shared.job import Job, JobRecord, JobState
+from shared.job import Job, JobRecord
 from shared.picture import content_type
 from shared.storage import ObjectMissing
 
@@ -27,26 +27,29 @@ class FinishedJob(Job):
     height: int | None = None
 
 
-def etag_of(record: JobRecord, *, link_life_s: int) -> str:
-    """Changes with every visible change, and before a link to the result has run out."""
-    if record.state is not JobState.SUCCEEDED:
-        return f'W/"{record.version}"'
-    return f'W/"{record.version}.{int(time.time() / (link_life_s / 4))}"'
+async def render(record: JobRecord, request: web.Request, connections: Connections) -> Rendered:
+    """The Job's bytes, and its tag, which changes with every visible change and when a link in it was renewed."""
+    position = await connections.jobs.queue_position(record)
+    job = await connections.view(record, request, queue_position=position)
+    life_s = connections.settings.link_life_s / 4
+    now = time.monotonic()
+    tag = f"{record.version}.{int(now / life_s)}" if job.output is not None else f"{record.version}"
+    if position is not None:
+        tag = f"{tag}.{position}"
+    body: bytes = job.__pydantic_serializer__.to_json(job)
+    rendered = Rendered(record.version, connections.base_url(request), now + life_s, f'W/"{tag}"', body)
+    if position is None:
+        # A place in the queue changes without a change of the record.
+        connections.rendered.keep(record.id, rendered)
+    return rendered
 
 
-async def job_response(
-    record: JobRecord, request: web.Request, connections: Connections, *, status: int = 200, headers: dict[str, str] | None = None
-) -> web.Response:
+def job_response(rendered: Rendered, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """The Job as an answer."""
-    job = await connections.view(record, request)
     return web.Response(
         status=status,
-        body=job.__pydantic_serializer__.to_json(job),
-        headers={
-            hdrs.CONTENT_TYPE: JSON,
-            hdrs.ETAG: etag_of(record, link_life_s=connections.settings.link_life_s),
-            **(headers or {}),
-        },
+        body=rendered.body,
+        headers={hdrs.CONTENT_TYPE: JSON, hdrs.ETAG: rendered.etag, **(headers or {})},
     )
 
 
@@ -57,7 +60,7 @@ async def picture_response(
     job = await connections.view(record, request)
     stored = record.course.output
     if stored is None:
-        return await job_response(record, request, connections, headers=headers)
+        return job_response(await render(record, request, connections), headers=headers)
     with connections.memory.hold(3 * stored.bytes):
         try:
             data = await connections.storage.get(stored.key)

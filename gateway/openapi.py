@@ -155,7 +155,10 @@ def _inlined(entry: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
         if option != {"type": "null"}:
             entry |= _inlined(option, definitions)
     if "$ref" in entry:
-        entry |= _inlined(definitions[entry.pop("$ref").rsplit("/", 1)[1]], definitions)
+        referred = _inlined(definitions[entry.pop("$ref").rsplit("/", 1)[1]], definitions)
+        # What a class says of itself is for us, not for callers.
+        referred.pop("description", None)
+        entry |= referred
     return entry
 
 

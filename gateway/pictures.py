@@ -17,6 +17,9 @@ from shared.picture import PictureInfo, content_type, extension, read_info
 
 SINGLE_ROLES = (Role.IMAGE, Role.MASK, Role.BACKGROUND_IMAGE, Role.LIGHTING_IMAGE)
 SINGLE_FILES = tuple(role.value for role in SINGLE_ROLES)
+_SINGLE_FIELDS = tuple(
+    (role, role.value, f"{role.value}_base64", f"{role.value}_url", f"{role.value}_id") for role in SINGLE_ROLES
+)
 REFERENCE_FILES = "reference_images"
 
 
@@ -45,15 +48,14 @@ class Picture:
 def given_pictures(request: EditRequest, files: Mapping[str, Sequence[Content]], faults: Faults) -> list[Given]:
     """All pictures of a request, the one that is edited first. Each may be given in one way only."""
     found: list[Given] = []
-    for role in SINGLE_ROLES:
-        name = role.value
+    for role, name, as_base64, as_url, as_id in _SINGLE_FIELDS:
         ways = [Given(role, pointer_to(name), file=file) for file in files.get(name, ())]
-        if (text := getattr(request, f"{name}_base64")) is not None:
-            ways.append(Given(role, pointer_to(f"{name}_base64"), base64=text))
-        if (url := getattr(request, f"{name}_url")) is not None:
-            ways.append(Given(role, pointer_to(f"{name}_url"), url=url))
-        if (identifier := getattr(request, f"{name}_id")) is not None:
-            ways.append(Given(role, pointer_to(f"{name}_id"), id=identifier))
+        if (text := getattr(request, as_base64)) is not None:
+            ways.append(Given(role, pointer_to(as_base64), base64=text))
+        if (url := getattr(request, as_url)) is not None:
+            ways.append(Given(role, pointer_to(as_url), url=url))
+        if (identifier := getattr(request, as_id)) is not None:
+            ways.append(Given(role, pointer_to(as_id), id=identifier))
         found += ways[:1]
         for extra in ways[1:]:
             faults.add(extra.pointer, "invalid_value", f"give {name} in one way only; it came as {ways[0].pointer[1:]} too")
@@ -75,7 +77,8 @@ async def judge_pictures(
     given: Sequence[Given], *, first_frame: bool, tenant: str, connections: Connections, faults: Faults
 ) -> list[Picture]:
     """The good ones of `given`, in order; what is wrong with the others is added to `faults`. Raises StoreUnavailable."""
-    judged = await asyncio.gather(*(_judge(one, first_frame, tenant, connections, faults) for one in given))
+    judging = [_judge(one, first_frame, tenant, connections, faults) for one in given]
+    judged = await asyncio.gather(*judging) if len(judging) > 1 else [await one for one in judging]
     pictures = [picture for picture in judged if picture is not None]
     _check_mask_size(pictures, faults)
     return pictures
@@ -130,7 +133,7 @@ async def _judge(given: Given, first_frame: bool, tenant: str, connections: Conn
 async def _earlier_result(given: Given, job_id: str, tenant: str, connections: Connections, faults: Faults) -> Picture | None:
     """The result of the tenant's own earlier edit."""
     try:
-        output = (await connections.jobs.get(tenant, job_id)).course.output
+        output = await connections.jobs.output(tenant, job_id)
     except (NotFound, Gone):
         output = None
     if output is None:

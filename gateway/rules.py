@@ -10,6 +10,10 @@ from shared.operations import EXPAND_FIELDS, OPERATIONS, SPECIFIC_FIELDS, Operat
 from shared.recommend import check_pinned
 from shared.url_rules import check_url
 
+_NO_WISHES = EditSpec()
+#: Pictures are not looked up by field: they are given in several.
+_SPECIFIC_NAMES = frozenset(SPECIFIC_FIELDS) & frozenset(EditOptions.model_fields)
+
 
 def check_wishes(options: EditOptions, pictures: Mapping[str, str], connections: Connections, faults: Faults) -> None:
     """Find what is wrong with the request as a whole. `pictures`: which ones are given, with the pointer of each."""
@@ -33,12 +37,12 @@ def check_address(url: str, pointer: str, connections: Connections, faults: Faul
 
 def spec_of(options: EditOptions, inputs: Sequence[InputRef]) -> EditSpec:
     """What a worker gets. The options were validated before, so they are not again."""
-    values = {name: getattr(options, name) for name in EditOptions.model_fields}
-    return EditSpec.model_construct(**values, inputs=tuple(inputs))
+    given = {name: getattr(options, name) for name in options.model_fields_set if name in EditOptions.model_fields}
+    return _NO_WISHES.model_copy(update={**given, "inputs": tuple(inputs)})
 
 
 def _check_operation(options: EditOptions, pictures: Mapping[str, str], rules: OperationRules, faults: Faults) -> None:
-    given = {**{name: pointer_to(name) for name in SPECIFIC_FIELDS if _is_given(options, name)}, **pictures}
+    given = {*pictures, *(name for name in options.model_fields_set & _SPECIFIC_NAMES if _is_given(options, name))}
     for name in rules.missing(given):
         if name in ("image", "mask"):
             message = f"{rules.operation.value} needs this picture: {name}_base64, {name}_url, {name}_id or a file part {name}"
@@ -50,16 +54,17 @@ def _check_operation(options: EditOptions, pictures: Mapping[str, str], rules: O
         faults.add(pointer_to(rules.one_of[0]), "missing_field", message)
     for name in rules.refused:
         if name in given:
-            faults.add(given[name], "unsupported_field", f"{rules.operation.value} does not take {name}")
+            pointer = pictures.get(name) or pointer_to(name)
+            faults.add(pointer, "unsupported_field", f"{rules.operation.value} does not take {name}")
 
 
 def _is_given(options: EditOptions, name: str) -> bool:
     """Whether a field was given a meaning: blank words, no pixels and the default mask mode say nothing."""
-    value = getattr(options, name, None)
+    value = getattr(options, name)
     if name in EXPAND_FIELDS:
         return bool(value)
     if name == "mask_mode":
-        return value != "auto"
+        return bool(value != "auto")
     return isinstance(value, str) and bool(value.strip())
 
 
@@ -68,6 +73,8 @@ def _check_model(options: EditOptions, connections: Connections, faults: Faults)
     if options.model is not None and options.model not in catalog.models:
         hint = did_you_mean(options.model, catalog.models, count=3)
         faults.add_error(pointer_to("model"), UnknownModel(f"there is no model {options.model!r}{hint}"))
+        return
+    if options.model is None and options.provider is None:
         return
     try:
         check_pinned(spec_of(options, ()), catalog)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp import hdrs, web
 
 from gateway.idempotency import REPLAYED, idempotency_of
-from gateway.job_answers import job_response, picture_response
+from gateway.job_answers import job_response, picture_response, render
 from gateway.pictures import Picture, discard_pictures, store_pictures
 from gateway.problems import REQUEST_ID
 from gateway.route import Call
@@ -32,7 +32,8 @@ async def submit(call: Call, options: EditOptions, pictures: Sequence[Picture], 
     connections, request = call.connections, call.request
     identities = [(picture.ref.role.value, picture.identity) for picture in pictures]
     idempotency = idempotency_of(request, options, identities)
-    if idempotency is not None:
+    # `accept` finds an earlier request too; asking before it only saves storing pictures for nothing.
+    if idempotency is not None and any(picture.content is not None for picture in pictures):
         earlier = await connections.jobs.replay(call.tenant, idempotency)
         if earlier is not None:
             return Accepted(earlier, replayed=True)
@@ -77,4 +78,5 @@ async def submitted(call: Call, accepted: Accepted, *, asked_wait_s: int | None)
     finished = bool(wait_s) and record.state.terminal
     if finished and record.state is JobState.SUCCEEDED and record.spec.response_format == "b64":
         return await picture_response(record, call.request, call.connections, headers=headers)
-    return await job_response(record, call.request, call.connections, status=200 if finished else 202, headers=headers)
+    rendered = await render(record, call.request, call.connections)
+    return job_response(rendered, status=200 if finished else 202, headers=headers)

@@ -2,10 +2,11 @@
 
 EditStudioError
 ├── RequestError             the caller's request cannot be accepted as it is
-│   ├── Unauthorized, Forbidden, NotFound, Gone, MethodNotAllowed, NotAcceptable, UnsupportedMediaType
+│   ├── Unauthorized, Forbidden, NotFound, Gone, MethodNotAllowed, NotAcceptable, RangeNotSatisfiable, UnsupportedMediaType
 │   ├── InvalidJson, InvalidMultipart, IncompleteBody, BodyTooLarge
 │   ├── ValidationFailed     field errors: unknown_field, missing_field, wrong_type, invalid_value
-│   ├── PictureError         InvalidBase64, NotAPicture, TruncatedPicture, PictureTooLarge, AnimatedPicture, MaskInvalid
+│   ├── PictureError         InvalidBase64, NotAPicture, TruncatedPicture, PictureTooLarge, AnimatedPicture,
+│   │                        MaskInvalid (MaskEmpty, MaskFull)
 │   ├── UnknownModel, UnsupportedParameter, NoCapableModel, UrlNotAllowed
 │   ├── IdempotencyMismatch, AlreadyFinished, NotFinished
 │   └── RateLimited, QueueFull

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
-from shared.edit import EditSpec, Operation, Role
-from shared.errors import error_classes
+from shared.edit import EditSpec, Operation
 
 
 class JobState(StrEnum):
@@ -156,7 +155,10 @@ class JobFailure(_Wire):
 
 
 class Progress(_Wire):
-    """Where an unfinished edit stands; `waiting_on` is null while it is being worked on."""
+    """Where an unfinished edit stands; `waiting_on` is null while it is being worked on.
+
+    `queue_position`: how many of the tenant's own edits come first. `eta_s` is null as long as nothing is known to tell it from.
+    """
 
     stage: Literal["queued", "fetching", "choosing", "adapting", "editing", "checking", "storing", "done"]
     waiting_on: Literal["worker", "provider", "provider_queue", "rate_limit", "retry_backoff", "storage"] | None
@@ -222,6 +224,9 @@ class Course(_Wire):
     simulated: bool = False
 
 
+_NOTHING_YET = Course()
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """The hash `job:{id}`. Times are milliseconds of Redis' clock.
@@ -263,8 +268,11 @@ class JobRecord:
     error_code: str
 
     @classmethod
-    def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> "JobRecord":
-        """The record from the hash's fields. Raises KeyError if the hash is not a whole job."""
+    def from_hash(cls, job_id: str, fields: Mapping[str, str], *, spec: EditSpec | None = None) -> "JobRecord":
+        """The record from the hash's fields; `spec`, if it is known, need not be read again.
+
+        Raises KeyError if the hash is not a whole job.
+        """
 
         def number(name: str) -> int | None:
             text = fields.get(name, "")
@@ -278,8 +286,8 @@ class JobRecord:
             lane=fields["lane"],
             gen=int(fields["gen"]),
             version=int(fields["version"]),
-            spec=EditSpec.model_validate_json(fields["spec"]),
-            course=Course.model_validate_json(fields.get("course") or "{}"),
+            spec=spec or EditSpec.model_validate_json(fields["spec"]),
+            course=Course.model_validate_json(fields["course"]) if fields.get("course") else _NOTHING_YET,
             hook=fields.get("hook") == "1",
             batch=fields.get("batch", ""),
             parent=fields.get("parent", ""),
@@ -306,84 +314,6 @@ class JobRecord:
 
 
 API_PREFIX = "/api/image-studio/edit"
-
-
-def job_view(record: JobRecord, *, base_url: str, output_link: tuple[str, datetime] | None) -> Job:
-    """The Job of a record. `base_url`: the gateway's address, no slash at the end; `output_link`: presigned, with its end."""
-    course, spec, here = record.course, record.spec, f"{base_url}{API_PREFIX}/jobs/{record.id}"
-    stored = course.output if record.state is JobState.SUCCEEDED else None
-    output = None
-    if stored is not None and output_link is not None:
-        output = OutputView(url=output_link[0], url_expires_at=output_link[1], **stored.model_dump(exclude={"key", "thumbnails"}))
-    return Job(
-        id=record.id,
-        status=record.state,
-        operation=spec.operation,
-        requested_model=spec.model,
-        model=course.model,
-        provider=course.provider,
-        selection=course.selection,
-        prompt=spec.prompt,
-        input=course.input or _input_view(spec),
-        output=output,
-        geometry=course.geometry if stored else None,
-        adaptations=course.adaptations,
-        cost=Cost(
-            estimated=course.estimated_usd,
-            actual=None if record.cost_micro_usd is None else record.cost_micro_usd / 1e6,
-            max=spec.max_cost,
-            lines=course.lines,
-        ),
-        attempts=course.attempts,
-        error=_failure(record),
-        progress=_progress(record),
-        metadata=spec.metadata,
-        batch_id=record.batch or None,
-        parent_id=record.parent or None,
-        request_id=record.request_id,
-        simulated=course.simulated,
-        created_at=time_of(record.created),
-        started_at=time_of(record.started) if record.started else None,
-        finished_at=time_of(record.finished) if record.finished else None,
-        expires_at=time_of(record.expires) if record.expires else None,
-        urls=JobUrls(self=here, cancel=f"{here}/cancel", events=f"{here}/events", result=f"{here}/result"),
-    )
-
-
-def _input_view(spec: EditSpec) -> InputView | None:
-    """What is known of the picture before a worker fetched it: nothing, if it came as a URL."""
-    picture = next((ref for ref in spec.inputs if ref.role is Role.IMAGE), None)
-    if picture is None or picture.info is None or picture.sha256 is None:
-        return None
-    width, height = picture.info.upright_size
-    return InputView(width=width, height=height, format=picture.info.format, bytes=picture.info.bytes, sha256=picture.sha256)
-
-
-def _failure(record: JobRecord) -> JobFailure | None:
-    """The worker's own account, or for an end that a script decided (deadline, crashes, cancel) the code's title."""
-    if record.state is not JobState.FAILED:
-        return None
-    if record.course.error is not None and record.error_code in ("", record.course.error.code):
-        return record.course.error
-    cls = error_classes()[record.error_code]
-    billed = None if record.call else False
-    return JobFailure(
-        code=cls.code,
-        message=cls.title,
-        retryable=cls.retryable,
-        by="service",
-        stage=record.stage or "queued",
-        billed=billed,
-    )
-
-
-def _progress(record: JobRecord) -> Progress:
-    if record.state.terminal:
-        return Progress(stage="done", waiting_on=None)
-    fields: dict[str, Any] = {"stage": record.stage or "queued", "waiting_on": record.waiting_on or None}
-    if record.state is JobState.QUEUED:
-        fields = {"stage": "queued", "waiting_on": record.waiting_on or "worker"}
-    return Progress.model_validate(fields)
 
 
 def to_json(value: Any) -> str:

@@ -24,9 +24,9 @@ def _wishes(spec: EditSpec) -> dict[str, ParameterValue]:
 
 def _declared_for(model: Model, pointer: str) -> tuple[str, Parameter] | None:
     """The model's parameter that honours the wish at `pointer`."""
-    name = pointer.rsplit("/", 1)[1]
+    own, option = pointer.removeprefix("/"), pointer.removeprefix("/options/")
     for key, parameter in model.parameters.items():
-        if parameter.field == name if not pointer.startswith("/options/") else parameter.field is None and key == name:
+        if parameter.field == own if option == pointer else parameter.field is None and key == option:
             return key, parameter
     return None
 
@@ -72,7 +72,9 @@ def parameters_for(spec: EditSpec, model: Model, made: Mapping[str, Any]) -> dic
     for pointer, value in wishes.items():
         declared = _declared_for(model, pointer)
         if declared is not None:
-            values[declared[0]] = value
+            # `out_of_range` lets 2.0 pass for an integer; providers do not.
+            is_whole = declared[1].type == "integer" and isinstance(value, float) and value.is_integer()
+            values[declared[0]] = int(value) if is_whole else value
     given = {**{name: value for name in _OPERATIONS_OWN if (value := getattr(spec, name))}, **made}
     for key, parameter in model.parameters.items():
         if parameter.field is not None and parameter.field in given:

@@ -1,6 +1,6 @@
 """Which model does an edit: candidates, exclusions with reasons, the cheapest that fits (pure)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -54,7 +54,7 @@ def recommend(
     excluded: list[Exclusion] = []
     for model in catalog.models.values():
         usd = price_usd(model, {})
-        why = _exclusion(spec, model, usd, exact=exact, configured=configured, upright_size=upright_size)
+        why = next(_exclusions(spec, model, usd, exact=exact, configured=configured, upright_size=upright_size), None)
         if why is None:
             candidates.append((model, usd))
         else:
@@ -110,7 +110,7 @@ def _who_can(spec: EditSpec, catalog: Catalog, pointer: str) -> str:
     return f"models that can: {', '.join(can)}" if can else "no model for this operation can"
 
 
-def _exclusion(
+def _exclusions(
     spec: EditSpec,
     model: Model,
     usd: Decimal,
@@ -118,37 +118,34 @@ def _exclusion(
     exact: bool,
     configured: Collection[str],
     upright_size: tuple[int, int] | None,
-) -> tuple[str, str] | None:
-    """(code, why) if the model is no candidate."""
-    pictures = 1 + len(spec.inputs_of(Role.REFERENCE))
-    checks: tuple[tuple[bool, str, str], ...] = (
-        (spec.model is not None and spec.model != model.id, "not_pinned", "another model is pinned"),
-        (spec.provider is not None and spec.provider != model.provider, "not_pinned", "another provider is pinned"),
-        (spec.operation not in model.operations, "operation", f"does not do {spec.operation}"),
-        (model.provider not in configured, "not_configured", "its provider is not configured"),
-        (model.status != "active" and spec.model is None, "status", f"is {model.status}"),
-        (
-            EXACT in model.capabilities and spec.operation is Operation.GENERAL_EDIT and not exact,
-            "not_exact",
-            "does exact adjustments only",
-        ),
-        (spec.mask is not None and model.mask.kind == "no", "mask", "takes no mask"),
-        (
-            bool((spec.prompt or "").strip()) and all(p.field != "prompt" for p in model.parameters.values()),
-            "prompt",
-            "takes no prompt",
-        ),
-        (pictures > model.max_images, "images", f"takes {model.max_images} pictures at most"),
-        (spec.max_cost is not None and usd > Decimal(str(spec.max_cost)), "max_cost", f"costs {usd} USD"),
-        (spec.strict and bool(unsupported(spec, model)), "parameter", f"cannot honour {', '.join(unsupported(spec, model))}"),
-        (bool(out_of_range(spec, model)), "parameter", "does not take one of the values"),
-        (
-            upright_size is not None and max(upright_size) > model.input_max_side,
-            "resolution",
-            f"takes pictures up to {model.input_max_side} px a side",
-        ),
-    )
-    return next(((code, why) for applies, code, why in checks if applies), None)
+) -> Iterator[tuple[str, str]]:
+    """(code, why) for all that keeps the model out, what is told by a glance first: only the first one is asked for."""
+    if spec.model is not None and spec.model != model.id:
+        yield "not_pinned", "another model is pinned"
+    if spec.provider is not None and spec.provider != model.provider:
+        yield "not_pinned", "another provider is pinned"
+    if spec.operation not in model.operations:
+        yield "operation", f"does not do {spec.operation}"
+    if model.provider not in configured:
+        yield "not_configured", "its provider is not configured"
+    if model.status != "active" and spec.model is None:
+        yield "status", f"is {model.status}"
+    if EXACT in model.capabilities and spec.operation is Operation.GENERAL_EDIT and not exact:
+        yield "not_exact", "does exact adjustments only"
+    if spec.mask is not None and model.mask.kind == "no":
+        yield "mask", "takes no mask"
+    if (spec.prompt or "").strip() and all(parameter.field != "prompt" for parameter in model.parameters.values()):
+        yield "prompt", "takes no prompt"
+    if 1 + len(spec.inputs_of(Role.REFERENCE)) > model.max_images:
+        yield "images", f"takes {model.max_images} pictures at most"
+    if spec.max_cost is not None and usd > Decimal(str(spec.max_cost)):
+        yield "max_cost", f"costs {usd} USD"
+    if spec.strict and (pointers := unsupported(spec, model)):
+        yield "parameter", f"cannot honour {', '.join(pointers)}"
+    if out_of_range(spec, model):
+        yield "parameter", "does not take one of the values"
+    if upright_size is not None and max(upright_size) > model.input_max_side:
+        yield "resolution", f"takes pictures up to {model.input_max_side} px a side"
 
 
 def _nothing_fits(spec: EditSpec, catalog: Catalog, excluded: list[Exclusion]) -> str:

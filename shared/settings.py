@@ -4,13 +4,14 @@ Variables are `EDIT_STUDIO_` and the field's name in capitals; providers read `<
 where NAME is the catalogue file's name in capitals.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MIB = 1024 * 1024
@@ -31,7 +32,16 @@ class ProviderAccess:
 class Settings(BaseSettings):
     """Read once in each `__main__` (`load_settings`) and passed down; tests build it directly."""
 
-    model_config = SettingsConfigDict(env_prefix="EDIT_STUDIO_", extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Container files set variables to nothing. Lists are decoded below: pydantic-settings' own decoding stops at the first
+    # one that is not JSON, and names no other variable.
+    model_config = SettingsConfigDict(
+        env_prefix="EDIT_STUDIO_",
+        env_ignore_empty=True,
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
 
     secret: SecretStr = Field(min_length=32, description="master secret, at least 32 characters; webhook secrets derive from it")
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix:// address")
@@ -81,6 +91,14 @@ class Settings(BaseSettings):
     fault: str = Field("", description="tests only: the named point at which the process kills itself")
     provider_env: Mapping[str, SecretStr] = Field({}, description="providers' own variables; filled by load_settings")
 
+    @field_validator("cors_origins", "url_ports", "lane_limits", "webhook_schedule_s", mode="before")
+    @classmethod
+    def _decoded(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("has to be JSON") from None
+
     def provider_access(self, provider: str) -> ProviderAccess:
         """Key and address of a provider by its catalogue name."""
         prefix = provider.upper()
@@ -101,5 +119,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{"provider_env": provider_env, **overrides})
     except ValidationError as error:
-        lines = [f"  EDIT_STUDIO_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
+        lines = []
+        for fault in error.errors(include_input=False, include_context=False, include_url=False):
+            name, *inside = (str(part) for part in fault["loc"])
+            lines.append(f"  EDIT_STUDIO_{name.upper()}: {' '.join((*inside, fault['msg']))}")
         raise SettingsInvalid("these settings are missing or wrong:\n" + "\n".join(lines)) from None

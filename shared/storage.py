@@ -1,7 +1,7 @@
 """Pictures in S3-compatible storage: put, get, presigned links; the key layout. The only user of boto3.
 
 in/{tenant}/{edit}/{role}-{n}.{ext}       inputs, as the caller sent them
-sent/{tenant}/{edit}/{gen}/{n}.{ext}      what was sent to a provider, where it differs from the input
+sent/{tenant}/{edit}/{gen}/…              what was sent to a provider, where it differs from the input
 out/{tenant}/{edit}/{gen}/0.{ext}         the result; {gen} keeps a stale worker from overwriting a published one
 out/{tenant}/{edit}/{gen}/thumb-{w}.webp  320 and 1024 px
 out/{tenant}/{edit}/{gen}/done.json       written last: this generation's result is whole
@@ -10,7 +10,10 @@ rejected/{tenant}/{edit}/{gen}/…          outputs that failed inspection
 """
 
 import asyncio
+import functools
+import ipaddress
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,6 +51,8 @@ class Storage:
         self._bucket = settings.s3_bucket
         self._timeout_s = settings.storage_timeout_s
         self._link_life_s = settings.link_life_s
+        # Threads of its own: a silent storage must not use up those that everything else waits for.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
         self._client = _client(settings, settings.s3_endpoint_url)
         self._signer = _client(settings, settings.s3_public_url) if settings.s3_public_url else self._client
         self._is_public = _is_public(settings.s3_public_url or settings.s3_endpoint_url)
@@ -156,12 +161,13 @@ class Storage:
         """Run a boto3 call in a thread and translate its errors."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await asyncio.to_thread(function, *args, **kwargs)
+                call = functools.partial(function, *args, **kwargs)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if status == 404:
-                raise ObjectMissing from None
             code = error.response.get("Error", {}).get("Code", "")
+            if status == 404 and code != "NoSuchBucket":
+                raise ObjectMissing from None
             raise StorageUnavailable(f"the storage refused the request: {status} {code}") from error
         except (BotoCoreError, TimeoutError, OSError) as error:
             raise StorageUnavailable("the storage did not answer") from error
@@ -194,4 +200,7 @@ def _is_public(endpoint_url: str | None) -> bool:
     if endpoint_url is None:
         return True
     host = urlsplit(endpoint_url).hostname or ""
-    return not (host in ("localhost", "::1") or host.startswith(("127.", "10.", "192.168.", "172.")) or "." not in host)
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host

@@ -21,6 +21,7 @@ PURE = (
     "shared/errors.py",
     "shared/edit.py",
     "shared/job.py",
+    "shared/job_view.py",
     "shared/ids.py",
     "shared/picture.py",
     "shared/picture_structure.py",

@@ -5,6 +5,7 @@ import sys
 
 import uvloop
 
+from shared.catalog.load import CatalogInvalid
 from shared.errors import EditStudioError
 from shared.log import start_logging
 from shared.parent import watch_parent
@@ -33,7 +34,7 @@ def main() -> int:
     """Run until SIGTERM; 1 when it could not start, with one line that says why."""
     try:
         uvloop.run(_run())
-    except (SettingsInvalid, VolatileRedis, EditStudioError) as error:
+    except (SettingsInvalid, VolatileRedis, CatalogInvalid, EditStudioError) as error:
         sys.stderr.write(f"worker: {error}\n")
         return 1
     return 0

@@ -12,7 +12,7 @@ from arq.worker import func
 
 from shared.catalog.load import load_catalog
 from shared.edit import WebhookEvent
-from shared.job import job_view
+from shared.job_view import job_view
 from shared.queue import RUN_EDIT
 from shared.settings import Settings
 from shared.storage import Storage
@@ -113,6 +113,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
 
         sender = WebhookSender(outbox=outbox, tenants=Tenants(scripts, settings), http=http, settings=settings, render=render)
         maintenance = Maintenance(leases, sender.run_once, lease_s=settings.lease_s)
+        sender.on_room = maintenance.poke.set
         concerned = {"outbox": maintenance.poke, "cancel": hands.poke}
         news = Subscription(redis, WAKE, lambda what: concerned.get(what, worker.wake).set())
         news.start()

@@ -66,9 +66,15 @@ class Caller:
         handle = record.handle
         if record.call == "started":
             # An earlier worker was cut off: whether the request arrived has to be asked before it may be made again.
-            handle = await provider.find(record.call_id, chosen.model, submitted_at_ms=record.submitted or record.created) or ""
+            held.course = reopened(held.course)
+            since_ms = record.submitted or record.created
+            try:
+                handle = await provider.find(record.call_id, chosen.model, submitted_at_ms=since_ms) or ""
+            except ProviderError as error:
+                error.billed = None
+                raise
             if handle:
-                await self._write(held, call="handle", handle=handle)
+                await self._keep(held, handle)
             else:
                 held.course = ended(held.course, "provider_ambiguous", "its answer was lost", billed=None)
         if not handle:
@@ -79,7 +85,7 @@ class Caller:
                 raise outcome.error
             handle = outcome.task_id
             die_at("after_submit", self._settings.fault)
-            await self._write(held, call="handle", handle=handle, waiting_on="provider")
+            await self._keep(held, handle)
             die_at("after_handle", self._settings.fault)
             await asyncio.sleep(outcome.check_after_s)
         return await self._poll(held, provider, handle)
@@ -106,7 +112,7 @@ class Caller:
             return await provider.submit(edit)
         except ProviderAmbiguous:
             if handle := await self._look_for(provider, call_id, chosen.model, held):
-                await self._write(held, call="handle", handle=handle, waiting_on="provider")
+                await self._keep(held, handle)
                 return await self._poll(held, provider, handle)
             raise
         except ProviderError:
@@ -127,7 +133,7 @@ class Caller:
 
     async def _poll(self, held: Held, provider: Provider, handle: str) -> Done:
         """Wait for the task. Not being able to look is no failure of the task; the edit's deadline bounds it all."""
-        held.stage, held.resumable = "editing", True
+        held.stage = "editing"
         trouble_s, most_s = _POLL_TROUBLE_S
         while True:
             try:
@@ -184,6 +190,11 @@ class Caller:
             expand=(spec.expand_left, spec.expand_right, spec.expand_up, spec.expand_down),
         )
 
+    async def _keep(self, held: Held, handle: str) -> None:
+        """Write the provider's handle down: from here on any worker can go on, and nothing is paid again."""
+        await self._write(held, call="handle", handle=handle, waiting_on="provider")
+        held.resumable = True
+
     async def _write(self, held: Held, **fields: str | int) -> None:
         """Checkpoint with the course; raises LostEdit when the edit went to somebody else."""
         text = held.course.model_dump_json(exclude_defaults=True)
@@ -218,6 +229,15 @@ def started(course: Course, chosen: Recommendation, *, number: int) -> Course:
     model = chosen.model
     attempt = Attempt(n=number, model=model.id, provider=model.provider, started_at=datetime.now(UTC))
     return course.model_copy(update={"attempts": (*course.attempts, attempt)})
+
+
+def reopened(course: Course) -> Course:
+    """The course with its last attempt under way again: what became of its call is looked into once more."""
+    if not course.attempts:
+        return course
+    last = course.attempts[-1].model_copy(update={"outcome": None, "error": None, "finished_at": None})
+    lines = tuple(line for line in course.lines if line.attempt != last.n)
+    return course.model_copy(update={"attempts": (*course.attempts[:-1], last), "lines": lines})
 
 
 def ended(course: Course, outcome: str, error: str | None, *, billed: bool | None) -> Course:

@@ -64,6 +64,8 @@ class WebhookSender:
         self._sends = asyncio.Semaphore(_SENDS)
         self._lines: dict[URL | None, _Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_full = False
+        self.on_room: Callable[[], None] = lambda: None  #: called when `run_once` left things due for want of room, and there is
 
     async def run_once(self) -> None:
         """Take what is due and start to send it. Waits for no receiver: what it started goes on after it has returned.
@@ -72,10 +74,14 @@ class WebhookSender:
             StoreUnavailable: what was taken and not started is due again after 60 s.
         """
         for _ in range(_ROUNDS):
-            taken = await self._outbox.take(_TAKEN_AT_ONCE)
+            room = min(_TAKEN_AT_ONCE, _HELD_MAX - len(self._tasks))
+            if room < 1:
+                self._is_full = True
+                return
+            taken = await self._outbox.take(room)
             put_back = [delivery for delivery in taken if not self._start(delivery)]
             await asyncio.gather(*(self._outbox.postpone(delivery, _PUT_BACK_S) for delivery in put_back))
-            if len(taken) < _TAKEN_AT_ONCE:
+            if len(taken) < room:
                 return
 
     async def close(self, *, within_s: float) -> None:
@@ -88,9 +94,7 @@ class WebhookSender:
         await asyncio.gather(*late, return_exceptions=True)
 
     def _start(self, delivery: Delivery) -> bool:
-        """Whether there was room for it."""
-        if len(self._tasks) >= _HELD_MAX:
-            return False
+        """Whether there was room for it in its line."""
         endpoint = _endpoint(delivery.url)
         line = self._lines.setdefault(endpoint, _Line())
         if line.held >= _LINE_MAX:
@@ -98,8 +102,14 @@ class WebhookSender:
         line.held += 1
         task = asyncio.create_task(self._hold(delivery, endpoint, line))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._is_full and len(self._tasks) <= _HELD_MAX // 2:
+            self._is_full = False
+            self.on_room()
 
     async def _hold(self, delivery: Delivery, endpoint: URL | None, line: _Line) -> None:
         """Bring one delivery to its outcome, or put it back. Raises nothing: one bad delivery must not end the others."""

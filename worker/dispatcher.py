@@ -75,7 +75,7 @@ class EditWorker(Worker):
             while self.allow_pick_jobs and await self._fill():
                 continue
             await self.heart_beat()
-        except (EditStudioError, OSError) as error:
+        except (EditStudioError, RedisError, OSError) as error:
             _log.warning("taking edits failed", extra={"error": str(error)})
             await asyncio.sleep(_TROUBLE_WAIT_S)
             self.wake.set()

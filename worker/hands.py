@@ -50,10 +50,13 @@ class Hands:
 
     async def hold(self, record: JobRecord, work: Callable[["Held"], Awaitable[None]]) -> None:
         """Run `work` on a claimed edit until it ends, or is canceled, lost or drained; never raises but for its own canceling."""
-        if record.id in self._held:
-            return
         task = asyncio.current_task()
         assert task is not None
+        if older := self._held.get(record.id):
+            # Given back a moment ago, or taken over while this process slept; now it is here again, and the old turn is void.
+            older.why = older.why or "lost"
+            older.task.cancel()
+            await asyncio.wait((older.task,))
         inner: asyncio.Task[None] = asyncio.ensure_future(self._guard(record, work))
         held = Held(record, inner, record.course, resumable=record.call == "handle")
         self._held[record.id] = held
@@ -69,7 +72,8 @@ class Hands:
             if task.cancelling():
                 raise
         finally:
-            self._held.pop(record.id, None)
+            if self._held.get(record.id) is held:
+                del self._held[record.id]
 
     async def _guard(self, record: JobRecord, work: Callable[["Held"], Awaitable[None]]) -> None:
         await asyncio.sleep(0)
@@ -82,12 +86,8 @@ class Hands:
             await self._leases.release(held.record, Release(), held.course, patience_s=PATIENCE_S)
 
     async def drain(self) -> None:
-        """Give back at once what another worker can resume; leave the list of workers."""
+        """Give back what only waits for a provider, now and at each beat from here on; leave the list of workers."""
         self._draining = True
-        for held in self._held.values():
-            if held.resumable and not held.why:
-                held.why = "drain"
-                held.task.cancel()
         await self.beat()
 
     async def beat_for_ever(self) -> None:
@@ -97,6 +97,9 @@ class Hands:
                 await self.beat()
             except EditStudioError as error:
                 _log.warning("the heartbeat failed", extra={"error": str(error)})
+            except Exception:
+                # Without this loop the process would go on taking edits that it cannot keep.
+                _log.exception("the heartbeat broke")
             due = time.monotonic() + self._beat_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._beat_s):
@@ -106,6 +109,11 @@ class Hands:
                 _log.warning("the event loop was blocked", extra={"lag_s": round(lag_s, 3)})
 
     async def beat(self) -> None:
+        """Renew the leases once. Raises StoreUnavailable."""
+        for one in self._held.values():
+            if self._draining and one.resumable and one.stage == "editing" and not one.why:
+                one.why = "drain"
+                one.task.cancel()
         held = list(self._held.values())
         answers = await self._leases.renew(
             self._name,

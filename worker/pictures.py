@@ -120,7 +120,9 @@ class Pictures:
         if not links:
             return Source(made.content_type, made.width, made.height, None, made.file), made
         record, form = held.record, made.content_type.rpartition("/")[2]
-        key = f"sent/{record.tenant}/{record.id}/{record.gen}/{call_id}-{picture.ref.role}.{extension(form)}"
+        # The digest tells references of one call apart.
+        name = f"{call_id}-{picture.ref.role}-{picture.sha256[:12]}.{extension(form)}"
+        key = f"sent/{record.tenant}/{record.id}/{record.gen}/{name}"
         await self._storage.put(key, made.file, content_type=made.content_type)
         return Source(made.content_type, made.width, made.height, await self._link(key, call_id, form), made.file), made
 

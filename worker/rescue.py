@@ -32,6 +32,8 @@ class Maintenance:
                 await self._send_due()
             except (EditStudioError, OSError) as error:
                 _log.warning("maintenance failed", extra={"error": str(error)})
+            except Exception:
+                _log.exception("maintenance broke")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(random.uniform(_LEAST_S, _MOST_S) * self._shortened):
                     await self.poke.wait()

@@ -36,7 +36,7 @@ class Results:
         """The whole result that an earlier attempt stored before it died, if it did."""
         if record.attempts < 2:
             return None
-        keys = await self._patiently(lambda: self._storage.keys_under(f"out/{record.tenant}/{record.id}/"))
+        keys = await patiently(lambda: self._storage.keys_under(f"out/{record.tenant}/{record.id}/"))
         for key in sorted((key for key in keys if key.endswith("/done.json")), reverse=True):
             try:
                 return Course.model_validate_json(await self._storage.get(key))
@@ -85,19 +85,24 @@ class Results:
             _log.warning("a rejected output was not kept", extra={"job_id": record.id, "error": str(error)})
 
     async def _put(self, key: str, body: bytes | Path, kind: str) -> None:
-        await self._patiently(lambda: self._storage.put(key, body, content_type=kind))
+        await patiently(lambda: self._storage.put(key, body, content_type=kind))
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        end, wait_s = time.monotonic() + _PATIENCE_S, _FIRST_WAIT_S
-        while True:
-            try:
-                return await call()
-            except StorageUnavailable as error:
-                if time.monotonic() > end:
-                    raise
-                _log.warning("storage is away", extra={"error": str(error)})
-            await asyncio.sleep(wait_s)
-            wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """`call()`, repeated for 15 minutes while storage is away: a model's result is in hand, and it may have been paid for.
+
+    Raises StorageUnavailable.
+    """
+    end, wait_s = time.monotonic() + _PATIENCE_S, _FIRST_WAIT_S
+    while True:
+        try:
+            return await call()
+        except StorageUnavailable as error:
+            if time.monotonic() > end:
+                raise
+            _log.warning("storage is away", extra={"error": str(error)})
+        await asyncio.sleep(wait_s)
+        wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
 
 def _manifest(record: JobRecord, course: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.errors import EditStudioError, ProviderError, ProviderRateLimited, StorageUnavailable
+from shared.errors import EditStudioError, Overloaded, ProviderError, ProviderRateLimited, StorageUnavailable
 from shared.store.leases import Release
 
 FAILURES_MAX = 4
@@ -10,6 +10,7 @@ _BACKOFF_FIRST_S = 1.0
 _BACKOFF_MAX_S = 60.0
 _RATE_LIMIT_MAX_S = 600.0
 _STORAGE_AGAIN_S = 30.0
+_ROOM_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ def after(error: EditStudioError, *, failures: int, chance: float) -> Release | 
         return Release(delay_s=wait_s, waiting_on="rate_limit", pause_s=wait_s)
     if isinstance(error, StorageUnavailable):
         return Release(delay_s=_STORAGE_AGAIN_S, waiting_on="storage")
+    if isinstance(error, Overloaded):
+        return Release(delay_s=error.retry_after_s or _ROOM_AGAIN_S)
     if isinstance(error, ProviderError) and error.retryable and failures + 1 < FAILURES_MAX:
         longest_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2**failures)
         return Release(delay_s=chance * longest_s, waiting_on="retry_backoff", failed=True)

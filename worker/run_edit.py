@@ -13,6 +13,7 @@ from typing import Literal
 from shared.catalog.load import Catalog
 from shared.edit import Operation, Role
 from shared.errors import (
+    Canceled,
     DeadlineExceeded,
     EditStudioError,
     InputGone,
@@ -37,20 +38,22 @@ from worker.pictures import Pictures, SourcePicture
 from worker.pixel_pool import PixelPool, PixelWorkLost
 from worker.pixel_tasks import PIXELS_S, Wanted, inspect_result, restore_result
 from worker.providers.base import Done, Provider
-from worker.results import Results
+from worker.results import Results, patiently
 from worker.retry import after
 
 _RESULT_PIXELS = 4  #: how many times the input's pixel limit a result may have
+_LACKING_PROVIDER_S = 30.0
 _RESIZING = (Operation.OUTPAINT, Operation.UPSCALE)
 _log = logging.getLogger(__name__)
 
 
 class WrongLane(Exception):
-    """The edit belongs to another provider's lane, where that provider's limits hold."""
+    """The edit belongs to another provider's lane, where that provider's limits hold. `delay_s`: until it is offered again."""
 
-    def __init__(self, lane: str) -> None:
+    def __init__(self, lane: str, *, delay_s: float = 0.0) -> None:
         super().__init__(lane)
         self.lane = lane
+        self.delay_s = delay_s
 
 
 class EditRunner:
@@ -89,14 +92,19 @@ class EditRunner:
                 course = await self._edit(held, folder)
             die_at("before_finish", self._settings.fault)
             await self._finish(held, course)
+        except asyncio.CancelledError:
+            if held.why == "cancel":
+                held.course = ended_by(held.course, Canceled("the edit was canceled on request"))
+            raise
         except LostEdit:
             _log.info("an edit went to another worker", extra={"job_id": record.id})
         except WrongLane as elsewhere:
-            await self._leases.release(record, Release(lane=elsewhere.lane), patience_s=PATIENCE_S)
+            await self._leases.release(record, Release(lane=elsewhere.lane, delay_s=elsewhere.delay_s), patience_s=PATIENCE_S)
         except TimeoutError:
             await self._settle(held, DeadlineExceeded("the deadline passed while the edit was being made"))
         except PixelWorkLost as error:
-            await self._settle(held, ProviderTransient(str(error)))
+            # Ours, not the provider's: a call that was made before is paid or not, whatever became of its picture.
+            await self._settle(held, ProviderTransient(str(error), billed=None if held.course.attempts else False))
         except EditStudioError as error:
             await self._settle(held, error)
         except Exception:
@@ -128,8 +136,11 @@ class EditRunner:
     def _choose(self, record: JobRecord, picture: SourcePicture) -> Recommendation:
         """The model. A paid call that is under way decides it; else the choice, and its provider's lane."""
         spec = record.spec
-        if record.call and record.call_model in self._catalog.models:
-            spec = spec.model_copy(update={"model": record.call_model, "provider": None})
+        if record.call and (called := self._catalog.models.get(record.call_model)):
+            if called.provider not in self._providers:
+                # Paid for, and nobody who took it could ask for the result: it waits for a worker with the provider's key.
+                raise WrongLane(called.provider, delay_s=_LACKING_PROVIDER_S)
+            spec = spec.model_copy(update={"model": called.id, "provider": None})
         chosen = recommend(spec, catalog=self._catalog, configured=self._providers.keys(), upright_size=picture.info.upright_size)
         if chosen.model.provider != record.lane and record.lane != "suspect":
             raise WrongLane(chosen.model.provider)
@@ -165,7 +176,7 @@ class EditRunner:
         spec = held.record.spec
         exact = EXACT in chosen.model.capabilities
         resizes = exact or spec.operation in _RESIZING
-        source = await self._pictures.file(picture, folder)
+        source = await patiently(lambda: self._pictures.file(picture, folder))
         before = source if plan.method == "identity" and not resizes else None
         try:
             info = await self._pool.run(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gateway.fields import Faults, pointer_to, refusal
 from gateway.intake import field_of, read_options
-from gateway.job_answers import JOB_HEADERS, etag_of, job_response
+from gateway.job_answers import JOB_HEADERS, job_response, render
 from gateway.pictures import Picture
 from gateway.route import JSON, Body, Call, Header, Query, Reply, Route
 from gateway.routes.process import IDEMPOTENCY_HEADER, PREFER_HEADER, SUBMIT_ERRORS, SUBMIT_HEADERS, WaitQuery
@@ -46,14 +46,17 @@ class JobPage(BaseModel):
 async def read(call: Call) -> web.StreamResponse:
     """One edit, at once or when it has ended."""
     connections, request = call.connections, call.request
-    record = await connections.jobs.get(call.tenant, call.id)
     wait_s = wait_of(request, call.query.wait)
-    if wait_s:
-        record = await wait_for_end(record, wait_s, connections)
-    etag = etag_of(record, link_life_s=connections.settings.link_life_s)
-    if etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
-        return web.Response(status=304, headers={hdrs.ETAG: etag})
-    return await job_response(record, request, connections)
+    rendered = None
+    if not wait_s:
+        version = await connections.jobs.version(call.tenant, call.id)
+        rendered = connections.rendered.find(call.id, version=version, base_url=connections.base_url(request))
+    if rendered is None:
+        record = await connections.jobs.get(call.tenant, call.id)
+        rendered = await render(await wait_for_end(record, wait_s, connections), request, connections)
+    if rendered.etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+        return web.Response(status=304, headers={hdrs.ETAG: rendered.etag})
+    return job_response(rendered)
 
 
 async def page(call: Call) -> web.Response:
@@ -77,7 +80,7 @@ async def page(call: Call) -> web.Response:
 async def cancel(call: Call) -> web.Response:
     """Stop an edit: at once while it is queued, else by asking its worker."""
     record = await call.connections.jobs.cancel(call.tenant, call.id)
-    return await job_response(record, call.request, call.connections)
+    return job_response(await render(record, call.request, call.connections))
 
 
 async def retry(call: Call) -> web.Response:

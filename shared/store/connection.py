@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from arq.connections import ArqRedis
+from hiredis import pack_command
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -21,6 +23,10 @@ from shared.settings import Settings
 _PIPELINES_AT_ONCE = 4
 _COMMANDS_A_PIPELINE = 256
 _REPEAT_AFTER_S = 0.2
+#: Parts of a server's errors after which it takes the same command later: during a failover, with a full disk, behind a slow
+#: script. Inside a script's error the code is in the middle, and redis-py cuts some off. Source: Redis, `createSharedObjects`.
+_NOT_NOW = ("READONLY", "read only replica", "MISCONF", "Redis is busy running a script", "NOREPLICAS", "MASTERDOWN")
+_log = logging.getLogger(__name__)
 
 Argument = str | int | float | bytes
 
@@ -60,25 +66,28 @@ class Scripts:
             name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._sources.items()
         }
         self._waiting: deque[tuple[tuple[Argument, ...], asyncio.Future[Any]]] = deque()
-        self._pipelines: set[asyncio.Task[None]] = set()
+        self._pipelines: set[asyncio.Task[None] | None] = set()
 
     async def run(self, script: str, key: str, *args: Argument, more_keys: Sequence[str] = (), patience_s: float = 0.0) -> Any:
-        """Run a script, repeating it for `patience_s` seconds while Redis does not answer (once more in any case).
+        """Run a script, repeating it for `patience_s` seconds while Redis does not answer.
+
+        A connection that breaks is tried once more in any case; one that is silent has used up the time for that.
 
         Raises:
             StoreUnavailable: no answer; the script may or may not have run.
             Overloaded: Redis is full and the script needs room.
         """
         call = ("EVALSHA", self._shas[script], 1 + len(more_keys), key, *more_keys, *args)
-        end = time.monotonic() + patience_s
-        repeated = False
+        began, repeated = time.monotonic(), False
         while True:
             try:
-                return await self.command(*call)
-            except NoScriptError:
-                await self.command("SCRIPT LOAD", self._sources[script])
+                try:
+                    return await self.command(*call)
+                except NoScriptError:
+                    await self.command("SCRIPT LOAD", self._sources[script])
             except StoreUnavailable:
-                if repeated and time.monotonic() > end:
+                waited_s = time.monotonic() - began
+                if waited_s > patience_s and (repeated or waited_s > self._timeout_s / 2):
                     raise
                 repeated = True
                 await asyncio.sleep(_REPEAT_AFTER_S)
@@ -88,30 +97,60 @@ class Scripts:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
         if len(self._pipelines) < _PIPELINES_AT_ONCE:
-            task = asyncio.create_task(self._send())
-            self._pipelines.add(task)
-            task.add_done_callback(self._pipelines.discard)
+            self._pipelines.add(asyncio.create_task(self._send()))
         return await future
 
     async def _send(self) -> None:
         """Send what is waiting, until nothing is."""
-        while self._waiting:
-            count = min(len(self._waiting), _COMMANDS_A_PIPELINE)
-            batch = [self._waiting.popleft() for _ in range(count)]
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    pipeline = self.redis.pipeline(transaction=False)
-                    for command, _ in batch:
-                        pipeline.execute_command(*command)
-                    answers: list[Any] = await pipeline.execute(raise_on_error=False)
-            except (RedisError, OSError, TimeoutError) as error:
-                answers = [error] * count
-            except BaseException:
-                for _, future in batch:
-                    future.cancel()
-                raise
-            for (_, future), answer in zip(batch, answers, strict=True):
-                _settle(future, answer)
+        try:
+            while self._waiting:
+                count = min(len(self._waiting), _COMMANDS_A_PIPELINE)
+                await self._send_batch([self._waiting.popleft() for _ in range(count)])
+        finally:
+            # Not in a callback of the task: whoever was answered runs before it, and would find no room for its next command.
+            self._pipelines.discard(asyncio.current_task())
+
+    async def _send_batch(self, batch: "list[tuple[tuple[Argument, ...], asyncio.Future[Any]]]") -> None:
+        answers: list[Any]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answers = await self._exchange([command for command, _ in batch])
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:
+            if not isinstance(error, (RedisError, OSError)):
+                _log.exception("the client of redis broke")
+            answers = [error] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            _settle(future, answer)
+
+    async def _exchange(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        """An answer or a ResponseError for each. redis-py's pipeline packs in Python, which costs more than the rest of it."""
+        pool = self.redis.connection_pool
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(list(map(_packed, commands)))
+            return [await self._answer(connection, command) for command in commands]
+        except BaseException:
+            # Answers that were not read would be taken for those of the next commands.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
+
+    async def _answer(self, connection: Any, command: tuple[Argument, ...]) -> Any:
+        try:
+            return await self.redis.parse_response(connection, str(command[0]))
+        except ResponseError as error:
+            return error
+
+
+def _packed(command: tuple[Argument, ...]) -> bytes:
+    name, *arguments = command
+    packed: bytes = pack_command((*str(name).split(), *arguments))  # type: ignore[arg-type]  # the stub says one, it takes any number
+    return packed
 
 
 def _settle(future: "asyncio.Future[Any]", answer: Any) -> None:
@@ -121,7 +160,7 @@ def _settle(future: "asyncio.Future[Any]", answer: Any) -> None:
         future.set_result(answer)
     elif isinstance(answer, OutOfMemoryError) or (isinstance(answer, ResponseError) and "OOM" in str(answer)):
         future.set_exception(Overloaded("the job store is full; try again later", retry_after_s=30))
-    elif isinstance(answer, ResponseError):
+    elif isinstance(answer, ResponseError) and not any(part in str(answer) for part in _NOT_NOW):
         future.set_exception(answer)
     else:
         error = StoreUnavailable("the job store did not answer; the request may have been accepted", retry_after_s=1)

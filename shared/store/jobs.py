@@ -20,9 +20,9 @@ from shared.errors import (
     QueueFull,
     ValidationFailed,
 )
-from shared.job import JobRecord, JobState
+from shared.job import Course, JobRecord, JobState, StoredOutput
 from shared.settings import Settings
-from shared.store.connection import Scripts
+from shared.store.connection import Scripts, pairs
 
 IDEMPOTENCY_MS = 86_400_000
 TOMBSTONE_MS = 30 * 86_400_000
@@ -98,7 +98,7 @@ class Jobs:
         key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency else ("", "")
         spec = job.spec
         hook = ",".join(event.value.removeprefix("edit.") for event in spec.webhook_events) if spec.webhook_url else ""
-        answer, job_id = await self._scripts.run(
+        answer, job_id, flat = await self._scripts.run(
             "accept",
             f"job:{job.id}",
             job.id,
@@ -120,7 +120,10 @@ class Jobs:
             raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new key for a new request")
         if answer == "full":
             raise QueueFull("too many unfinished edits; wait until some have ended", retry_after_s=10)
-        return Accepted(await self.get(job.tenant, job_id), answer == "replay")
+        # An earlier edit may have been deleted meanwhile: then `get` says so.
+        known = None if answer == "replay" else spec
+        record = JobRecord.from_hash(job_id, pairs(flat), spec=known) if flat else await self.get(job.tenant, job_id)
+        return Accepted(record, answer == "replay")
 
     async def replay(self, tenant: str, idempotency: Idempotency) -> JobRecord | None:
         """The edit of an earlier request with this key, or None. Raises IdempotencyMismatch, StoreUnavailable."""
@@ -137,6 +140,27 @@ class Jobs:
         if not fields or fields.get("tenant") != tenant:
             await self._raise_absent(tenant, job_id)
         return JobRecord.from_hash(job_id, fields)
+
+    async def output(self, tenant: str, job_id: str) -> StoredOutput | None:
+        """The result of an edit, None if it has none (yet). Cheaper than `get`; raises like it."""
+        owner, course = await self._scripts.command("HMGET", f"job:{job_id}", "tenant", "course")
+        if owner != tenant:
+            await self._raise_absent(tenant, job_id)
+        return Course.model_validate_json(course).output if course else None
+
+    async def version(self, tenant: str, job_id: str) -> int:
+        """The version of an edit's record, which grows with every visible change. Cheaper than `get`; raises like it."""
+        owner, version = await self._scripts.command("HMGET", f"job:{job_id}", "tenant", "version")
+        if owner != tenant:
+            await self._raise_absent(tenant, job_id)
+        return int(version)
+
+    async def queue_position(self, record: JobRecord) -> int | None:
+        """How many of the tenant's own edits come before this one in its lane; None unless it waits for a worker."""
+        if record.state is not JobState.QUEUED:
+            return None
+        rank = await self._scripts.command("ZRANK", f"ready:{record.lane}:{record.tenant}", record.id)
+        return None if rank is None else int(rank)
 
     async def page(
         self,

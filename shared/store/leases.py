@@ -1,5 +1,6 @@
 """Edits in Redis as the workers see them: taken, held, finished, given back. Each change is fenced by the edit's `gen`."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from shared.store.connection import Argument, Scripts, pairs
 KILLS_MAX = 3
 _LONGEST_DELAY_MS = 60_000
 _DUE_A_CALL = 200
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Leases:
         mine = f",{','.join(providers)},"
         arguments = (worker, nonce, want, self._lease_ms, self._cap, self._retention_ms, mine)
         rows: list[tuple[str, list[str]]] = await self._scripts.run("take", f"took:{worker}", *arguments)
-        return [JobRecord.from_hash(job_id, pairs(flat)) for job_id, flat in rows]
+        return [record for job_id, flat in rows if (record := _readable(job_id, flat)) is not None]
 
     async def renew(
         self, worker: str, *, slots: int, providers: Sequence[str], held: Sequence[tuple[str, int]], draining: bool = False
@@ -111,3 +113,12 @@ class Leases:
     async def set_lane_limit(self, lane: str, limit: int) -> None:
         """At most `limit` edits of this lane run at once, over all workers."""
         await self._scripts.command("HSET", f"lane:{lane}", "limit", limit)
+
+
+def _readable(job_id: str, flat: Sequence[str]) -> JobRecord | None:
+    """The record, or None if this version cannot read it, as when a newer gateway wrote it: then its lease runs out."""
+    try:
+        return JobRecord.from_hash(job_id, pairs(flat))
+    except (KeyError, ValueError):
+        _log.exception("an edit's record cannot be read", extra={"job_id": job_id})
+        return None

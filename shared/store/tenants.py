@@ -1,9 +1,10 @@
 """Keys, tenants and their limits in Redis. Of a key only its SHA-256 is stored."""
 
+import asyncio
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from shared.errors import Unauthorized
@@ -56,6 +57,7 @@ class _Allowance:
 
     key: ApiKey
     limit: int
+    granted: int
     tokens: int
     left: int
     until: float
@@ -68,33 +70,43 @@ class Tenants:
         self._scripts = scripts
         self._per_minute: dict[Kind, int] = {"submit": settings.submits_per_minute, "read": settings.reads_per_minute}
         self._allowances: dict[tuple[str, Kind], _Allowance] = {}
+        self._fetching: dict[tuple[str, Kind], asyncio.Task[_Allowance]] = {}
 
     async def enter(self, key: str, kind: Kind) -> Entry:
         """The key's record, and one token taken if there was one. Raises Unauthorized, StoreUnavailable."""
         digest = hashlib.sha256(key.encode()).hexdigest()
         held = self._allowances.get((digest, kind))
-        if held is None or held.until < time.monotonic() or held.tokens < 1:
-            held = await self._fetch(digest, kind)
-        allowed = held.tokens >= 1
-        held.tokens -= 1 if allowed else 0
-        bucket = Bucket(held.limit, held.left + held.tokens, 60 / held.limit, allowed)
-        return Entry(held.key, bucket)
+        while held is None or held.tokens < 1 or held.until < time.monotonic():
+            held = await self._fetch_once(digest, kind)
+            if not held.granted:
+                return Entry(held.key, Bucket(held.limit, held.left, 60 / held.limit, allowed=False))
+        held.tokens -= 1
+        return Entry(held.key, Bucket(held.limit, held.left + held.tokens, 60 / held.limit, allowed=True))
+
+    async def _fetch_once(self, digest: str, kind: Kind) -> _Allowance:
+        """What is fetched for all who wait for this key: if each fetched its own, all but the last one's tokens would be lost."""
+        task = self._fetching.get((digest, kind))
+        if task is None:
+            task = self._fetching[digest, kind] = asyncio.create_task(self._fetch(digest, kind))
+            task.add_done_callback(lambda _: self._fetching.pop((digest, kind)))
+        return await asyncio.shield(task)
 
     async def _fetch(self, digest: str, kind: Kind) -> _Allowance:
         default = self._per_minute[kind]
+        spent = self._allowances.pop((digest, kind), None)
+        unused = spent.tokens if spent else 0
         answer = await self._scripts.run(
-            "enter", f"key:{digest}", kind, default, default // 60, more_keys=[f"rate:{digest}:{kind}"]
+            "enter", f"key:{digest}", kind, default, default // 60, unused, more_keys=[f"rate:{digest}:{kind}"]
         )
         if not answer:
-            self._allowances.pop((digest, kind), None)
             raise Unauthorized("the API key is unknown or revoked")
         flat, granted, left, limit = answer
         until = time.monotonic() + _CACHED_S
-        allowance = _Allowance(_key_of(pairs(flat)), int(limit), int(granted), int(left), until)
+        allowance = _Allowance(_key_of(pairs(flat)), int(limit), int(granted), int(granted), int(left), until)
         if len(self._allowances) >= _CACHED_KEYS_MAX:
             self._allowances.clear()
         self._allowances[digest, kind] = allowance
-        return replace(allowance) if allowance.tokens < 1 else allowance
+        return allowance
 
     async def create_key(
         self, tenant: str, *, tier: str, scopes: frozenset[str], name: str, key: str | None = None

@@ -15,6 +15,7 @@ from gateway.serve import Listener
 from shared.job import API_PREFIX, Course, JobRecord, JobState, StoredOutput
 from shared.settings import Settings
 from shared.store.leases import Leases
+from tests.conftest import take_one
 from tests.servers import RedisServer, S3Server
 
 SCOPES = frozenset({"read", "submit", "admin"})
@@ -56,7 +57,7 @@ class Api:
 
     async def finish(self, job_id: str, data: bytes = b"", *, state: JobState = JobState.SUCCEEDED) -> JobRecord:
         """Do a worker's part: take the edit and end it, with `data` as its stored result."""
-        (record,) = await self.leases.take("w1", nonce=os.urandom(8).hex(), want=1)
+        record = await take_one(self.leases)
         assert record.id == job_id
         output = None
         if state is JobState.SUCCEEDED:
@@ -91,7 +92,7 @@ def gateway_settings(
     """Override fields with `@pytest.mark.parametrize("gateway_overrides", [{…}])`."""
     overrides = getattr(request, "param", {})
     bucket = f"test-{os.urandom(6).hex()}"
-    defaults: dict[str, Any] = {**redis_server.settings, **s3_server.settings, "s3_bucket": bucket, "allow_private_urls": False}
+    defaults: dict[str, Any] = {**redis_server.settings, **s3_server.settings, "s3_bucket": bucket, "allow_volatile_redis": True}
     return make_settings(**{**defaults, **overrides})
 
 
@@ -104,7 +105,6 @@ async def api(gateway_settings: Settings, caplog: pytest.LogCaptureFixture, real
     connections = app[CONNECTIONS]
     key, _ = await connections.tenants.create_key("t1", tier="pro", scopes=SCOPES, name="test")
     leases = Leases(connections.jobs._scripts, gateway_settings)
-    await leases.renew("w1", slots=8, providers=("local",), held=())
     async with aiohttp.ClientSession() as session:
         yield Api(url, key, connections, leases, session)
     await listener.stop()

@@ -39,6 +39,13 @@ async def test_an_unchanged_edit_is_answered_with_304(api: Api) -> None:
     assert (changed.status, changed.json["status"]) == (200, "succeeded")
 
 
+async def test_each_caller_gets_links_to_the_host_it_asked(api: Api) -> None:
+    job_id = await submitted(api)
+    for host in ("one.example", "two.example", "one.example"):
+        answer = await api.get(f"/jobs/{job_id}", headers={"Host": host})
+        assert answer.json["urls"]["self"] == f"http://{host}/api/image-studio/edit/jobs/{job_id}"
+
+
 async def test_a_held_look_answers_when_the_edit_ends(api: Api) -> None:
     job_id = await submitted(api)
     waiting = asyncio.create_task(api.get(f"/jobs/{job_id}?wait=60"))
@@ -242,3 +249,12 @@ async def test_events_of_a_resumed_stream_leave_out_what_is_known(api: Api) -> N
         events = await events_of(answer)
     assert [data["status"] for _, data in events][-1] == "succeeded"
     assert version not in [name for name, _ in events]
+
+
+async def test_a_waiting_edit_says_how_many_of_ones_own_come_first(api: Api) -> None:
+    first, second = [(await submitted(api)) for _ in range(2)]
+    seen = [(await api.get(f"/jobs/{job_id}")).json["progress"] for job_id in (first, second)]
+    assert [progress["queue_position"] for progress in seen] == [0, 1]
+    await api.finish(first)
+    moved = await api.get(f"/jobs/{second}")
+    assert moved.json["progress"]["queue_position"] == 0

@@ -13,7 +13,12 @@ import pytest
 from shared.settings import Settings
 from tests.servers import RedisServer, S3Server
 
-_PROGRAM = "import sys; from gateway.serve import run_gateway; from shared.settings import load_settings; sys.exit(run_gateway(load_settings()))"
+_PROGRAM = """
+import sys
+from gateway.serve import run_gateway
+from shared.settings import load_settings
+sys.exit(run_gateway(load_settings()))
+"""
 _WAIT_S = 20.0
 
 
@@ -22,7 +27,7 @@ async def process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Proces
     names = ("redis_url", "secret", "s3_access_key", "s3_secret_key")
     variables = {f"EDIT_STUDIO_{name.upper()}": getattr(settings, name).get_secret_value() for name in names}
     variables |= {"EDIT_STUDIO_S3_ENDPOINT_URL": str(settings.s3_endpoint_url), "EDIT_STUDIO_PORT": str(settings.port)}
-    variables |= {"EDIT_STUDIO_PARENT_PID": str(os.getpid())}
+    variables |= {"EDIT_STUDIO_PARENT_PID": str(os.getpid()), "EDIT_STUDIO_ALLOW_VOLATILE_REDIS": "1"}
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -41,7 +46,9 @@ async def process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Proces
 
 @pytest.fixture
 def wired(redis_server: RedisServer, s3_server: S3Server, settings: Settings) -> Settings:
-    return Settings(**{**settings.model_dump(exclude_unset=True), **redis_server.settings, **s3_server.settings})
+    return Settings(
+        **{**settings.model_dump(exclude_unset=True), **redis_server.settings, **s3_server.settings, "allow_volatile_redis": True}
+    )
 
 
 async def test_it_prints_its_address_serves_and_stops_on_sigterm(wired: Settings) -> None:

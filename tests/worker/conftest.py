@@ -9,10 +9,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from shared.settings import Settings
+from tests.worker.edit_fixtures import pixel_processes
 from tests.worker.places import PRIVATE, PUBLIC, OpenHttp, Place, StartServer
 from tests.worker.webhook_bench import Bench, Receiver
 from worker import fetch
 from worker.fetch import GuardedHttp, open_guarded
+
+__all__ = ["pixel_processes"]  # Here, so that all files of this folder share them.
 
 
 @pytest.fixture

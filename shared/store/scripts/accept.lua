@@ -1,13 +1,15 @@
 -- One edit becomes a promise: idempotency, quota, record, index, queue and timer in one step. Sent twice, it answers the same id.
+-- Answers {ok|replay|mismatch|full, id, record}.
 -- KEYS: job:{id}   ARGV: id tenant lane priority deadline_ms spec hook request_id parent quota idem_key fingerprint idem_ttl_ms listed_ms
 local id, tenant, lane = ARGV[1], ARGV[2], ARGV[3]
 local idem = ARGV[11] ~= '' and 'idem:' .. tenant .. ':' .. ARGV[11] or nil
 if idem then
   local seen = redis.call('HMGET', idem, 'fp', 'id')
-  if seen[1] then return seen[1] == ARGV[12] and {seen[2] == id and 'ok' or 'replay', seen[2]} or {'mismatch', ''} end
+  if seen[1] and seen[1] ~= ARGV[12] then return {'mismatch', '', {}} end
+  if seen[1] then return {seen[2] == id and 'ok' or 'replay', seen[2], redis.call('HGETALL', 'job:' .. seen[2])} end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return {'ok', id} end
-if tonumber(redis.call('HGET', 'open', tenant) or '0') >= tonumber(redis.call('HGET', 'tenant:' .. tenant, 'quota') or ARGV[10]) then return {'full', ''} end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'ok', id, redis.call('HGETALL', KEYS[1])} end
+if tonumber(redis.call('HGET', 'open', tenant) or '0') >= tonumber(redis.call('HGET', 'tenant:' .. tenant, 'quota') or ARGV[10]) then return {'full', '', {}} end
 local t = now()
 local j = {tenant = tenant, lane = lane, deadline = t + tonumber(ARGV[5]), rank = int(tonumber(ARGV[4]) * 1e13 + redis.call('INCR', 'sequence'))}
 redis.call('HSET', KEYS[1], 'gen', 0, 'version', 0, 'tenant', tenant, 'rank', j.rank, 'deadline', int(j.deadline), 'spec', ARGV[6], 'created', int(t),
@@ -22,4 +24,4 @@ redis.call('ZADD', 'tjobs:' .. tenant, int(t), id)
 redis.call('ZREMRANGEBYSCORE', 'tjobs:' .. tenant, '-inf', int(t - tonumber(ARGV[14])))
 redis.call('HINCRBY', 'open', tenant, 1)
 to_ready(id, j)
-return {'ok', id}
+return {'ok', id, redis.call('HGETALL', KEYS[1])}

@@ -4,8 +4,6 @@ local id = ARGV[1]
 local j = load(id)
 if not j or j.gen ~= tonumber(ARGV[2]) then return 0 end
 if j.state ~= 'running' then return TERMINAL[j.state] and 2 or 0 end
-redis.call('ZREM', 'timers', id)
-redis.call('HSET', KEYS[1], 'course', ARGV[4], 'cost_micro_usd', ARGV[5], 'error_code', ARGV[6])
-finish(id, j, ARGV[3], tonumber(ARGV[7]), {})
+finish(id, j, ARGV[3], tonumber(ARGV[7]), {'course', ARGV[4], 'cost_micro_usd', ARGV[5], 'error_code', ARGV[6]})
 if ARGV[8] ~= '' then lane_outcome(j.lane, ARGV[8] == 'good') end
 return 1

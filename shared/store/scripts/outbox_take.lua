@@ -1,8 +1,10 @@
 -- Due deliveries; each is invisible for ARGV[2] ms, so that one whose sender dies is due again.
 -- KEYS: outbox   ARGV: limit visibility_ms
-redis.call('DEL', 'none')
 local t, out = now(), {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'outbox', '-inf', int(t), 'LIMIT', 0, tonumber(ARGV[1]))) do
+local due = redis.call('ZRANGEBYSCORE', 'outbox', '-inf', int(t), 'LIMIT', 0, tonumber(ARGV[1]))
+if #due == 0 then return out end
+redis.call('DEL', 'none')
+for _, id in ipairs(due) do
   local key = 'whd:' .. id
   if redis.call('EXISTS', key) == 0 then redis.call('ZREM', 'outbox', id)
   else

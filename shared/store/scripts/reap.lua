@@ -3,16 +3,20 @@
 -- KEYS: timers   ARGV: lease_ms max_kills retention_ms limit
 local t, lease = now(), tonumber(ARGV[1])
 redis.call('DEL', 'none')
-local last = tonumber(redis.call('GET', 'reap:last') or int(t))
+local seen = redis.call('MGET', 'reap:last', 'reap:grace')
+local last, grace_until = tonumber(seen[1] or int(t)), tonumber(seen[2] or '0')
 redis.call('SET', 'reap:last', int(t))
-if t - last > lease / 2 then redis.call('SET', 'reap:grace', int(t + lease)) end
-local grace = t < tonumber(redis.call('GET', 'reap:grace') or '0')
+if t - last > lease / 2 then
+  grace_until = t + lease
+  redis.call('SET', 'reap:grace', int(grace_until))
+end
+local grace = t < grace_until
 local rescued, readied, failed, dropped = 0, 0, 0, 0
 
 local function rescue(id, j)
   local kills = redis.call('HINCRBY', 'job:' .. id, 'kills', 1)
   rescued = rescued + 1
-  if j.cancel then finish(id, j, 'canceled', tonumber(ARGV[3]), {})
+  if j.cancel then finish(id, j, 'canceled', tonumber(ARGV[3]), {'cost_micro_usd', 0})
   elseif kills >= tonumber(ARGV[2]) then
     finish(id, j, 'failed', tonumber(ARGV[3]), {'error_code', 'worker_crashed', 'cost_micro_usd', 0})
     redis.call('ZADD', 'dead', int(t), id)

@@ -3,7 +3,7 @@
 -- A worker takes from the lanes of its own providers, the suspects, and lanes of providers that no worker has had for a minute.
 -- KEYS: took:{worker}   ARGV: worker nonce want lease_ms default_cap retention_ms providers(,a,b,)
 local worker, want, lease = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
-local out, t = {}, now()
+local out, given, t = {}, {}, now()
 
 local last = redis.call('HMGET', KEYS[1], 'nonce', 'ids')
 if last[1] == ARGV[2] then
@@ -61,13 +61,14 @@ local function take_one(L)
   redis.call('SADD', 'active:tenant:' .. tenant, id)
   redis.call('ZADD', 'timers', int(t + lease), id)
   local key = 'job:' .. id
-  redis.call('HINCRBY', key, 'gen', 1)
+  local gen = int(j.gen + 1)
   redis.call('HINCRBY', key, 'attempts', 1)
   redis.call('HSETNX', key, 'started', int(t))
-  redis.call('HSET', key, 'state', 'running', 'at', '', 'worker', worker, 'waiting_on', '')
+  redis.call('HSET', key, 'state', 'running', 'gen', gen, 'at', '', 'worker', worker, 'waiting_on', '')
   changed(id)
   L.room, L.tokens = L.room - 1, L.tokens - 1
   out[#out + 1] = {id, redis.call('HGETALL', key)}
+  given[#given + 1] = id .. ' ' .. gen
   return true
 end
 
@@ -96,9 +97,7 @@ for _, L in ipairs(lanes) do
   if L.rate > 0 then redis.call('HSET', 'lane:' .. L.name, 'tokens', tostring(L.tokens), 'ts', int(t)) end
 end
 if #out > 0 then
-  local ids = {}
-  for _, o in ipairs(out) do ids[#ids + 1] = o[1] .. ' ' .. redis.call('HGET', 'job:' .. o[1], 'gen') end
-  redis.call('HSET', KEYS[1], 'nonce', ARGV[2], 'ids', table.concat(ids, ' '))
+  redis.call('HSET', KEYS[1], 'nonce', ARGV[2], 'ids', table.concat(given, ' '))
   redis.call('PEXPIRE', KEYS[1], 600000)
 end
 return out

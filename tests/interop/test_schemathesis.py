@@ -1,0 +1,123 @@
+"""Schemathesis reads our OpenAPI document and tries every operation: no 5xx, no answer outside of the document."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from gateway.app import all_routes, create_app
+from gateway.connections import CONNECTIONS
+from gateway.openapi import openapi_document
+from gateway.serve import Listener
+from shared.job import Course, JobState, StoredOutput
+from shared.settings import Settings
+from shared.store.leases import Leases
+from tests.conftest import make_job, take_one
+from tests.servers import RedisServer, S3Server
+
+CONFORMANCE = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+schema = schemathesis.openapi.from_dict(openapi_document(all_routes()))
+_CALL_S = 20.0
+
+
+@dataclass
+class Served:
+    """A running gateway, a key with all scopes, and an edit that has ended."""
+
+    url: str
+    headers: dict[str, str]
+    job_id: str
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[Served]:
+    """The gateway on a loop of its own, because Schemathesis calls it with blocking requests."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as redis_server:
+        made = Settings(
+            allow_volatile_redis=True,
+            secret="a-master-secret-that-only-tests-use-0123456789",
+            port=0,
+            submits_per_minute=1_000_000,
+            reads_per_minute=1_000_000,
+            **redis_server.settings,
+            **s3_server.settings,
+        )
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+
+        app = create_app(made)
+        listener = Listener(app, host="127.0.0.1", port=0)
+
+        async def start() -> Served:
+            url = await listener.start()
+            connections = app[CONNECTIONS]
+            scopes = frozenset({"read", "submit", "admin"})
+            key, _ = await connections.tenants.create_key("t1", tier="pro", scopes=scopes, name="test")
+            # Held requests answer at once, as while the process stops.
+            connections.closing.set()
+            leases = Leases(connections.jobs._scripts, made)
+            await connections.jobs.accept(make_job())
+            record = await take_one(leases)
+            key_of_result = f"out/t1/{record.id}/1/0.png"
+            for name in (key_of_result, f"{key_of_result}.webp", "in/t1/edit/image-0.png"):
+                await connections.storage.put(name, b"x" * 99, content_type="image/webp" if "webp" in name else "image/png")
+            output = StoredOutput(
+                key=key_of_result,
+                width=1,
+                height=1,
+                format="png",
+                bytes=99,
+                sha256="a" * 64,
+                thumbnails={"320": f"{key_of_result}.webp"},
+            )
+            await leases.finish(record, JobState.SUCCEEDED, Course(output=output))
+            return Served(url, {"Authorization": f"Bearer {key}"}, record.id)
+
+        try:
+            yield asyncio.run_coroutine_threadsafe(start(), loop).result(_CALL_S)
+        finally:
+            asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(_CALL_S)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+
+@schema.parametrize()
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_no_operation_answers_outside_of_the_document(case: schemathesis.Case, served: Served) -> None:
+    case.call_and_validate(
+        base_url=served.url, headers=served.headers, checks=[*CONFORMANCE, negative_data_rejection], timeout=_CALL_S
+    )
+
+
+@schema.include(path_regex=r"/jobs/\{id\}").exclude(method="DELETE").parametrize()
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_operations_on_an_edit_that_exists_keep_to_the_document(case: schemathesis.Case, served: Served) -> None:
+    case.path_parameters["id"] = served.job_id
+    case.call_and_validate(base_url=served.url, headers=served.headers, checks=CONFORMANCE, timeout=_CALL_S)
+
+
+@schema.include(path_regex="/api/").parametrize()
+@settings(max_examples=1, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_no_operation_forgets_to_ask_for_a_key(case: schemathesis.Case, served: Served) -> None:
+    case.call_and_validate(base_url=served.url, headers=served.headers, checks=[ignored_auth], timeout=_CALL_S)
