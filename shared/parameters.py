@@ -6,6 +6,7 @@ from typing import Any
 from shared.catalog.model import Model, Parameter
 from shared.edit import EditSpec
 from shared.errors import FieldError
+from shared.geometry import GeometryPlan
 
 ParameterValue = str | int | float | bool
 
@@ -80,3 +81,37 @@ def parameters_for(spec: EditSpec, model: Model, made: Mapping[str, Any]) -> dic
         if parameter.field is not None and parameter.field in given:
             values[key] = given[parameter.field]
     return values
+
+
+def made_parameters(model: Model, plan: GeometryPlan, output_format: str | None) -> dict[str, str]:
+    """Size and format in the model's own terms."""
+    made: dict[str, str] = {}
+    if model.size.control == "WxH":
+        made["size"] = f"{plan.sent[0]}*{plan.sent[1]}"
+    elif model.size.control == "aspect_ratio":
+        made["size"] = min(model.size.aspects, key=lambda text: abs(_ratio(text) - plan.sent[0] / plan.sent[1]))
+    if (tiers := _declared(model, "resolution")) is not None:
+        # The smallest that holds the picture: 4k is 4096 pixels a side, and each larger one costs more.
+        made["resolution"] = min(tiers.enum, key=lambda text: (_side(text) < max(plan.sent), abs(_side(text) - max(plan.sent))))
+    declared = _declared(model, "output_format")
+    if declared is not None:
+        # Lossless on the way back, unless the caller's own format can be passed through as it comes.
+        wanted = output_format if plan.method == "identity" and output_format in declared.enum else "png"
+        if wanted in declared.enum:
+            made["output_format"] = wanted
+    return made
+
+
+def _ratio(text: str) -> float:
+    across, down = text.split(":")
+    return int(across) / int(down)
+
+
+def _declared(model: Model, field: str) -> Parameter | None:
+    """The model's parameter that is filled by this field of ours."""
+    return next((parameter for parameter in model.parameters.values() if parameter.field == field), None)
+
+
+def _side(tier: str) -> int:
+    """Pixels a side of a tier like `4k`."""
+    return int(tier.removesuffix("k")) * 1024

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.catalog.model import Size
+from shared.geometry import GeometryPlan, plan_geometry
 from shared.picture import PictureInfo, read_info
 from tests import pictures
 from worker import canvas
 from worker.canvas import AdaptedPicture, RestoredPicture
-from worker.geometry import GeometryPlan, plan_geometry
 
 MAX_PIXELS = 50_000_000
 ANY_SIZE = Size(max_side=16_384)
@@ -32,7 +32,7 @@ def info_of(data: bytes) -> PictureInfo:
 
 def plan_for(data: bytes, size: Size) -> GeometryPlan:
     """How `data` goes to a model with these limits."""
-    return plan_geometry(info_of(data), size)
+    return plan_geometry(info_of(data).upright_size, size)
 
 
 class Trip:

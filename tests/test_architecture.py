@@ -35,7 +35,7 @@ PURE = (
     "shared/url_rules.py",
     "shared/catalog/model.py",
     "worker/canvas.py",
-    "worker/geometry.py",
+    "shared/geometry.py",
     "worker/inspection.py",
     "worker/pixels.py",
     "worker/rewrap.py",

@@ -12,13 +12,13 @@ from shared.catalog.model import Model
 from shared.edit import Role
 from shared.errors import EditStudioError, ProviderAmbiguous, ProviderError, ProviderRateLimited, ProviderTransient
 from shared.fault import die_at
+from shared.geometry import GeometryPlan, plan_geometry
 from shared.job import Attempt, CostLine, Course
-from shared.parameters import parameters_for, unsupported
+from shared.parameters import made_parameters, parameters_for, unsupported
 from shared.recommend import Recommendation
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.leases import Leases
-from worker.geometry import GeometryPlan, plan_geometry
 from worker.hands import PATIENCE_S, Held
 from worker.pictures import Pictures, SourcePicture
 from worker.providers.base import AdaptedEdit, Done, Failed, Outcome, Provider
@@ -168,7 +168,7 @@ class Caller:
         )
         sources, notes = [], list(held.course.adaptations)
         for picture in (*pictures[Role.IMAGE], *pictures[Role.REFERENCE]):
-            own = plan if picture.ref.role is Role.IMAGE else plan_geometry(picture.info, model.size)
+            own = plan if picture.ref.role is Role.IMAGE else plan_geometry(picture.info.upright_size, model.size)
             source, made = await self._pictures.adapted(
                 held, picture, model, own, folder, call_id=call_id, links=links, whole=entry.in_process
             )
@@ -201,27 +201,6 @@ class Caller:
         record = held.record
         if not await self._leases.checkpoint(record, patience_s=PATIENCE_S, stage=held.stage, course=text, **fields):
             raise LostEdit(record.id)
-
-
-def made_parameters(model: Model, plan: GeometryPlan, output_format: str | None) -> dict[str, str]:
-    """Size and format in the model's own terms."""
-    made: dict[str, str] = {}
-    if model.size.control == "WxH":
-        made["size"] = f"{plan.sent[0]}*{plan.sent[1]}"
-    elif model.size.control == "aspect_ratio":
-        made["size"] = min(model.size.aspects, key=lambda text: abs(_ratio(text) - plan.sent[0] / plan.sent[1]))
-    declared = next((p for p in model.parameters.values() if p.field == "output_format"), None)
-    if declared is not None:
-        # Lossless on the way back, unless the caller's own format can be passed through as it comes.
-        wanted = output_format if plan.method == "identity" and output_format in declared.enum else "png"
-        if wanted in declared.enum:
-            made["output_format"] = wanted
-    return made
-
-
-def _ratio(text: str) -> float:
-    across, down = text.split(":")
-    return int(across) / int(down)
 
 
 def started(course: Course, chosen: Recommendation, *, number: int) -> Course:

@@ -17,9 +17,9 @@ from PIL import Image
 from shared.catalog.model import Model
 from shared.edit import OUTPUT_FORMATS
 from shared.errors import MaskEmpty, MaskFull, MaskInvalid, PictureTooLarge
+from shared.geometry import GeometryPlan
 from shared.picture import PictureInfo, content_type
 from worker import pixels as px
-from worker.geometry import GeometryPlan
 from worker.rewrap import FORMATS as REWRAPPED
 from worker.rewrap import rewrap
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from shared.catalog.model import Model
 from shared.edit import EditSpec, InputRef, Role
 from shared.errors import InputGone
+from shared.geometry import GeometryPlan
 from shared.picture import PictureInfo, content_type, extension
 from shared.settings import Settings
 from shared.storage import ObjectMissing, Storage
 from shared.store.leases import Leases
 from worker.canvas import AdaptedPicture, needs_pixels
 from worker.fetch import GuardedHttp
-from worker.geometry import GeometryPlan
 from worker.hands import PATIENCE_S, Held
 from worker.pixel_pool import PixelPool
 from worker.pixel_tasks import PIXELS_S, adapt_picture, mask_of, picture_info

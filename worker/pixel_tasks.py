@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
+from shared.geometry import GeometryPlan
 from shared.picture import PictureInfo, read_info
 from worker.canvas import AdaptedPicture, MaskMode, RestoredPicture, adapt, read_mask, restore, thumbnail
-from worker.geometry import GeometryPlan
 from worker.inspection import inspect
 
 PIXELS_S = 120.0  #: longest pixel work on one picture

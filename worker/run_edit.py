@@ -25,6 +25,7 @@ from shared.errors import (
     UrlFetchFailed,
 )
 from shared.fault import die_at
+from shared.geometry import GeometryPlan, plan_geometry
 from shared.job import Course, Geometry, InputView, JobFailure, JobRecord, JobState, Selection
 from shared.recommend import EXACT, Recommendation, recommend
 from shared.settings import Settings
@@ -32,7 +33,6 @@ from shared.store.leases import Leases, Release
 from worker.call import Caller, LostEdit, ended, ended_by
 from worker.canvas import RestoredPicture
 from worker.fetch import GuardedHttp
-from worker.geometry import GeometryPlan, plan_geometry
 from worker.hands import PATIENCE_S, Held
 from worker.pictures import Pictures, SourcePicture
 from worker.pixel_pool import PixelPool, PixelWorkLost
@@ -122,7 +122,7 @@ class EditRunner:
         held.stage = "choosing"
         chosen = self._choose(held.record, picture)
         held.course = _chosen(held.course, chosen, picture, simulated=self._is_simulated(chosen))
-        plan = plan_geometry(picture.info, chosen.model.size)
+        plan = plan_geometry(picture.info.upright_size, chosen.model.size)
         done = await self._caller.call_or_resume(held, chosen, pictures, plan, folder)
         held.stage = "checking"
         received = await self._receive(done, chosen, folder)

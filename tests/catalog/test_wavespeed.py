@@ -9,10 +9,10 @@ import pytest
 
 from shared.catalog.load import load_catalog
 from shared.catalog.model import Model
+from shared.geometry import plan_geometry
 from shared.picture import PictureInfo
 from shared.pricing import price_usd
 from worker.call import made_parameters
-from worker.geometry import plan_geometry
 
 FACTS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data/wavespeed_parameters.json").read_text())[
     "models"
@@ -86,7 +86,7 @@ def test_every_price_of_the_facts_is_asked_for_the_parameters_that_it_holds_for(
 @pytest.mark.parametrize("upright", [(1024, 1024), (640, 480), (300, 5000), (4096, 4096), (8000, 1200), (64, 64)])
 def test_the_size_that_is_asked_for_is_one_that_the_facts_allow(model: Model, upright: tuple[int, int]) -> None:
     info = PictureInfo(format="png", width=upright[0], height=upright[1], bytes=1, has_alpha=False)
-    plan = plan_geometry(info, model.size)
+    plan = plan_geometry(info.upright_size, model.size)
     made = made_parameters(model, plan, "png")
     size = FACTS[model.id]["parameters"].get("size")
     if size is not None and "enum" in size:

@@ -9,13 +9,13 @@ import pytest
 from shared.catalog.load import load_catalog
 from shared.catalog.model import Parameter, Size
 from shared.errors import DeadlineExceeded, ProviderModerated, ProviderTransient
+from shared.geometry import plan_geometry
 from shared.job import Course, JobRecord, JobState
-from shared.picture import PictureInfo
+from shared.parameters import made_parameters
 from tests import pictures
 from tests.worker.edit_bench import BLUE, EditBench, faulty, outcomes
 from tests.worker.edit_fixtures import *  # noqa: F403
-from worker.call import ended, ended_by, made_parameters, started
-from worker.geometry import plan_geometry
+from worker.call import ended, ended_by, started
 from worker.hands import Hands
 
 PHOTO = pictures.samples()["png"]
@@ -221,14 +221,14 @@ async def test_what_was_changed_for_the_model_is_told(bench: EditBench) -> None:
 def test_a_format_is_passed_through_only_where_nothing_is_done_to_the_result(
     wanted: str | None, size: tuple[int, int], sent: str
 ) -> None:
-    plan = plan_geometry(PictureInfo(format="png", width=size[0], height=size[1], bytes=1), MODEL.size)
+    plan = plan_geometry((size[0], size[1]), MODEL.size)
     made = made_parameters(MODEL, plan, wanted)
     assert made == {"size": f"{plan.sent[0]}*{plan.sent[1]}", "output_format": sent}
 
 
 def test_an_aspect_is_named_as_the_model_names_it() -> None:
     model = load_catalog().models["flux-kontext-pro"]
-    plan = plan_geometry(PictureInfo(format="png", width=1_920, height=1_000, bytes=1), model.size)
+    plan = plan_geometry((1_920, 1_000), model.size)
     assert made_parameters(model, plan, None) == {"size": "16:9"}
 
 
@@ -236,7 +236,7 @@ def test_a_model_that_decides_itself_is_told_nothing() -> None:
     model = MODEL.model_copy(
         update={"size": Size(max_side=4_096), "parameters": {"seed": Parameter(type="integer", field="seed")}}
     )
-    plan = plan_geometry(PictureInfo(format="png", width=600, height=400, bytes=1), model.size)
+    plan = plan_geometry((600, 400), model.size)
     assert made_parameters(model, plan, "jpeg") == {}
 
 

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 from shared.catalog.model import Size
-from shared.picture import PictureInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +32,13 @@ class GeometryPlan:
         return across[0], down[0], across[1], down[1]
 
 
-def plan_geometry(info: PictureInfo, size: Size) -> GeometryPlan:
+def plan_geometry(upright: tuple[int, int], size: Size) -> GeometryPlan:
     """The nearest size that the model takes: least change of scale first, then least padding.
 
     A picture is never made larger than the model's smallest size demands, and padded only where its aspect must differ or
     whole multiples leave a few pixels over. Limits that contradict each other are kept as far as they go.
     """
-    width, height = info.upright_size
+    width, height = upright
     shortest, longest = _up(size.min_side, size.multiple_of), _down(size.max_side, size.multiple_of)
     max_pixels = size.max_pixels or longest**2
     widest = min(longest / shortest, max_pixels / shortest**2, longest**2 / size.min_pixels)

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.catalog.model import Size
+from shared.geometry import plan_geometry
 from shared.picture import PictureInfo
 from tests.round_trip import ANY_SIZE, KONTEXT, QWEN, SEEDREAM, size_limits
-from worker.geometry import plan_geometry
 
 
 def sized(width: int, height: int) -> PictureInfo:
@@ -35,14 +35,14 @@ def sized(width: int, height: int) -> PictureInfo:
 def test_the_nearest_size_that_the_model_takes(
     upright: tuple[int, int], size: Size, scaled: tuple[int, int], sent: tuple[int, int], method: str
 ) -> None:
-    plan = plan_geometry(sized(*upright), size)
+    plan = plan_geometry(upright, size)
     assert (plan.upright, plan.scaled, plan.sent, plan.method) == (upright, scaled, sent, method)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, 3_000), st.integers(1, 3_000), size_limits())
 def test_a_plan_keeps_every_limit_and_the_picture_within_its_canvas(width: int, height: int, size: Size) -> None:
-    plan = plan_geometry(sized(width, height), size)
+    plan = plan_geometry((width, height), size)
     across, down = plan.sent
     assert across % size.multiple_of == down % size.multiple_of == 0
     assert size.min_side <= min(plan.sent)
