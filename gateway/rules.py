@@ -7,7 +7,7 @@ from gateway.fields import Faults, did_you_mean, pointer_to
 from shared.edit import EditOptions, EditSpec, InputRef
 from shared.errors import UnknownModel, UnsupportedParameter, UrlNotAllowed, ValidationFailed
 from shared.operations import EXPAND_FIELDS, OPERATIONS, SPECIFIC_FIELDS, OperationRules
-from shared.recommend import check_pinned
+from shared.pinned import check_pinned
 from shared.url_rules import check_url
 
 _NO_WISHES = EditSpec()

@@ -152,6 +152,7 @@ class EditSpec(EditOptions):
     """An accepted edit: the options, and where its pictures lie. What a worker gets."""
 
     inputs: tuple[InputRef, ...] = ()
+    user_tier: Literal["free", "pro", "enterprise"] = "free"  #: of the key that submitted it
 
     def inputs_of(self, role: Role) -> tuple[InputRef, ...]:
         """The pictures for one purpose, in the caller's order."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from shared.candidates import Circumstances
 from shared.catalog.load import Catalog
 from shared.edit import EditSpec
 from shared.errors import NoCapableModel
@@ -37,7 +38,8 @@ def lane_of(spec: EditSpec, catalog: Catalog, providers_seen: Collection[str]) -
     """
     info = spec.image.info
     try:
-        chosen = recommend(spec, catalog=catalog, configured=providers_seen, upright_size=info.upright_size if info else None)
+        now = Circumstances(configured=providers_seen, upright_size=info.upright_size if info else None)
+        chosen = recommend(spec, catalog=catalog, now=now)
     except NoCapableModel:
         return next((name for name, entry in catalog.providers.items() if not entry.needs_key), "none")
     return chosen.model.provider

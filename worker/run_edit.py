@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from shared.candidates import EXACT, Circumstances
 from shared.catalog.load import Catalog
 from shared.edit import Operation, Role
 from shared.errors import (
@@ -27,7 +28,7 @@ from shared.errors import (
 from shared.fault import die_at
 from shared.geometry import GeometryPlan, plan_geometry
 from shared.job import Course, Geometry, InputView, JobFailure, JobRecord, JobState, Selection
-from shared.recommend import EXACT, Recommendation, recommend
+from shared.recommend import Recommendation, recommend
 from shared.settings import Settings
 from shared.store.leases import Leases, Release
 from worker.call import Caller, LostEdit, ended, ended_by
@@ -141,7 +142,8 @@ class EditRunner:
                 # Paid for, and nobody who took it could ask for the result: it waits for a worker with the provider's key.
                 raise WrongLane(called.provider, delay_s=_LACKING_PROVIDER_S)
             spec = spec.model_copy(update={"model": called.id, "provider": None})
-        chosen = recommend(spec, catalog=self._catalog, configured=self._providers.keys(), upright_size=picture.info.upright_size)
+        now = Circumstances(configured=self._providers.keys(), upright_size=picture.info.upright_size)
+        chosen = recommend(spec, catalog=self._catalog, now=now)
         if chosen.model.provider != record.lane and record.lane != "suspect":
             raise WrongLane(chosen.model.provider)
         if not record.call:
