@@ -9,7 +9,7 @@ from shared.candidates import EXACT, Candidate, Circumstances, Exclusion, candid
 from shared.catalog.load import Catalog
 from shared.catalog.model import Model
 from shared.edit import EditSpec, Preferences
-from shared.errors import NoCapableModel
+from shared.errors import FieldError, NoCapableModel
 from shared.job import Alternative
 from shared.score import Score, score_of
 
@@ -39,11 +39,12 @@ def recommend(spec: EditSpec, *, catalog: Catalog, now: Circumstances, preferenc
     `preferences`: None means the spec's, and where it has none, cost decides. Ties: cheaper, then catalogue order.
 
     Raises:
-        NoCapableModel: none fits; the detail says what would make the edit possible, `excluded` what keeps each model out.
+        NoCapableModel: none fits; the detail says what would make the edit possible, `errors` what keeps each model out.
     """
     found, excluded, requires_downscale = candidates_for(spec, catalog, now)
     if not found:
-        raise NoModelFits(_nothing_fits(spec, catalog, excluded), excluded)
+        errors = [FieldError("", exclusion.code, f"{exclusion.model_id} {exclusion.why}") for exclusion in excluded]
+        raise NoCapableModel(_nothing_fits(spec, catalog, excluded), errors=errors)
     wanted = preferences or spec.preferences or _CHEAPEST
     fastest = min((c.experience.p50_s for c in found if c.experience.p50_s is not None), default=None)
     scores = {
@@ -72,14 +73,6 @@ def recommend(spec: EditSpec, *, catalog: Catalog, now: Circumstances, preferenc
         excluded=excluded,
         requires_downscale=requires_downscale,
     )
-
-
-class NoModelFits(NoCapableModel):
-    """`NoCapableModel` with every model's exclusion."""
-
-    def __init__(self, detail: str, excluded: Sequence[Exclusion]) -> None:
-        super().__init__(detail)
-        self.excluded = tuple(excluded)
 
 
 def _nothing_fits(spec: EditSpec, catalog: Catalog, excluded: Sequence[Exclusion]) -> str:
