@@ -65,6 +65,9 @@ class EditWorker(Worker):
 
     async def _poll_iteration(self) -> None:
         """Wait for news or the safety net, then fill the free slots. Trouble with Redis is no reason to end."""
+        if self.is_stopped and not self.tasks:
+            # arq cancels the loop once, and a cancel that falls into the client's connecting has been seen to get lost.
+            raise asyncio.CancelledError
         try:
             async with asyncio.timeout(POLL_S):
                 await self.wake.wait()

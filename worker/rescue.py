@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from shared.errors import EditStudioError
 from shared.store.leases import Leases
 
-_LEAST_S, _MOST_S = 1.0, 2.0
+_LEAST_S, _MOST_S = 1.2, 2.4
 _log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """Rescues edits of dead workers, ends waits and deadlines, sends due webhooks: every 1 to 2 s, sooner under a short lease."""
+    """Rescues edits of dead workers, ends waits and deadlines, sends due webhooks: every 1.2 to 2.4 s, or sooner."""
 
     def __init__(self, leases: Leases, send_due: Callable[[], Awaitable[None]], *, lease_s: float) -> None:
         self._leases = leases

@@ -34,9 +34,8 @@ async def send(url: str, requests: Iterable[bytes], *, connections: int = 32, ex
     """All `requests` to `url`'s server, on so many connections. Raises RuntimeError for another status than `expect`."""
     answers, target = Answers(), URL(url)
     loop, source = asyncio.get_running_loop(), iter(requests)
-    opened = [
-        await loop.create_connection(lambda: _Connection(source, answers), target.host, target.port) for _ in range(connections)
-    ]
+    host, port = target.host or "", target.port or 80
+    opened = [await loop.create_connection(lambda: _Connection(source, answers), host, port) for _ in range(connections)]
     async with asyncio.timeout(_LONGEST_S):
         await asyncio.gather(*(protocol.begin() for _, protocol in opened))
     if set(answers.statuses) != {expect}:

@@ -18,7 +18,7 @@ NAME = "pickup"
 _EDITS = 60
 _ARQ_JOBS = 12
 _RUNNING = 500
-_IDLE_S = 5.0
+_IDLE_S = 6.0
 _LONGEST_S = 10.0
 
 

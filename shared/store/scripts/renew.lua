@@ -6,8 +6,7 @@ if ARGV[5] == '1' then
   redis.call('ZREM', 'workers', ARGV[1])
 else
   redis.call('ZADD', 'workers', int(t), ARGV[1])
-  redis.call('HSET', KEYS[1], 'slots', ARGV[2], 'providers', ARGV[3])
-  redis.call('PEXPIRE', KEYS[1], 60000)
+  redis.call('SET', KEYS[1], ARGV[2] .. ' ' .. ARGV[3], 'PX', 60000)
   for provider in string.gmatch(ARGV[3], '[^,]+') do redis.call('ZADD', 'providers', int(t), provider) end
 end
 for i = 6, #ARGV, 2 do

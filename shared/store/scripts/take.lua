@@ -13,7 +13,7 @@ if last[1] == ARGV[2] then
   end
   return out
 end
-redis.call('DEL', KEYS[1])
+if last[1] then redis.call('DEL', KEYS[1]) end
 
 -- The tenant with the lowest pass that is below its cap of running edits.
 local function next_tenant(lane)
