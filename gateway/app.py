@@ -14,7 +14,7 @@ from gateway.openapi import openapi_route
 from gateway.problems import problems, set_common_headers
 from gateway.query import read_query
 from gateway.route import ROUTE, Call, Route
-from gateway.routes import events, health, job_pictures, jobs, process, reference, webhooks
+from gateway.routes import events, health, job_pictures, jobs, models, process, reference, webhooks
 from shared.catalog.load import load_catalog
 from shared.settings import Settings
 from shared.storage import Storage
@@ -28,7 +28,7 @@ from shared.store.webhooks import Outbox
 
 def all_routes() -> tuple[Route, ...]:
     """Every route of the gateway."""
-    modules = (process, jobs, job_pictures, events, webhooks, reference, health)
+    modules = (models, process, jobs, job_pictures, events, webhooks, reference, health)
     routes = tuple(route for module in modules for route in module.ROUTES)
     return (*routes, openapi_route(routes))
 

@@ -35,10 +35,10 @@ def check_address(url: str, pointer: str, connections: Connections, faults: Faul
         faults.add_error(pointer, error)
 
 
-def spec_of(options: EditOptions, inputs: Sequence[InputRef]) -> EditSpec:
+def spec_of(options: EditOptions, inputs: Sequence[InputRef], *, user_tier: str = "free") -> EditSpec:
     """What a worker gets. The options were validated before, so they are not again."""
     given = {name: getattr(options, name) for name in options.model_fields_set if name in EditOptions.model_fields}
-    return _NO_WISHES.model_copy(update={**given, "inputs": tuple(inputs)})
+    return _NO_WISHES.model_copy(update={**given, "inputs": tuple(inputs), "user_tier": user_tier})
 
 
 def _check_operation(options: EditOptions, pictures: Mapping[str, str], rules: OperationRules, faults: Faults) -> None:

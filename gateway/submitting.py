@@ -39,7 +39,7 @@ async def submit(call: Call, options: EditOptions, pictures: Sequence[Picture], 
             return Accepted(earlier, replayed=True)
     job_id = new_id("edit", now_ms=int(time.time() * 1000), random_bytes=os.urandom(10))
     refs = await store_pictures(pictures, tenant=call.tenant, job_id=job_id, connections=connections)
-    spec = spec_of(options, refs)
+    spec = spec_of(options, refs, user_tier=call.key.tier)
     job = NewJob(
         id=job_id,
         tenant=call.tenant,

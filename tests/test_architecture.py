@@ -22,6 +22,7 @@ PURE = (
     "shared/edit.py",
     "shared/job.py",
     "shared/job_view.py",
+    "shared/model_view.py",
     "shared/ids.py",
     "shared/picture.py",
     "shared/picture_structure.py",

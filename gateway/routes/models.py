@@ -1,0 +1,222 @@
+"""The models, and which of them is recommended."""
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from gateway.fields import did_you_mean, parse_json
+from gateway.intake import read_small_json
+from gateway.route import JSON, Body, Call, Query, Reply, Route
+from shared.candidates import Circumstances
+from shared.edit import EditSpec, InputRef, Operation, Preferences, Role
+from shared.errors import NoCapableModel, NotFound
+from shared.job import API_PREFIX, Alternative
+from shared.model_view import ModelDetail, ModelView, model_detail, model_view
+from shared.picture import PictureInfo
+from shared.recommend import Recommendation, recommend
+
+_SIDE_MAX = 16_384
+Tier = Literal["free", "pro", "enterprise"]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Recommended(_Wire):
+    """The model that suits most pictures, and why."""
+
+    model_id: str
+    reason: str
+
+
+class ModelList(_Wire):
+    """In catalogue order. `recommended`: when an operation was asked for and some model can do it."""
+
+    models: tuple[ModelView, ...]
+    total: int
+    recommended: Recommended | None
+
+
+class ModelsQuery(Query):
+    """Filters; each narrows the list."""
+
+    operation: Operation | None = None
+    tier: Literal["budget", "mid", "premium"] | None = None
+    provider: Annotated[str, StringConstraints(max_length=50)] | None = None
+    min_resolution: Annotated[int, Field(ge=1, le=1_000_000, description="pixels a side, of a square")] | None = None
+    max_cost: Annotated[float, Field(ge=0, le=1_000, description="USD, of the default parameters")] | None = None
+    supports_mask: bool | None = None
+    multi_image: bool | None = None
+    available: bool | None = None
+
+
+class Resolution(_Wire):
+    """Upright, in pixels."""
+
+    width: Annotated[int, Field(ge=1, le=_SIDE_MAX)]
+    height: Annotated[int, Field(ge=1, le=_SIDE_MAX)]
+
+
+class Wishes(Preferences):
+    """What matters, and what may not be exceeded."""
+
+    max_cost: Annotated[float, Field(ge=0, le=1_000, description="USD")] | None = None
+    max_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+
+
+class RecommendRequest(_Wire):
+    """A wish without its picture. `user_tier`: the key's unless given; asking for another one changes nothing else."""
+
+    operation: Operation = Operation.GENERAL_EDIT
+    image_resolution: Resolution | None = None
+    user_tier: Tier | None = None
+    preferences: Wishes = Wishes()
+    prompt: Annotated[str, StringConstraints(max_length=8_000)] | None = None
+    has_mask: bool = False
+    reference_images: Annotated[int, Field(ge=0, le=16)] = 0
+    output_format: Literal["png", "jpeg", "webp", "avif"] | None = None
+    size: Annotated[str, StringConstraints(pattern=r"^(match_input|model|[1-9]\d{0,4}x[1-9]\d{0,4})$")] = "match_input"
+
+
+class ExclusionView(_Wire):
+    """Why a model is no candidate."""
+
+    model_id: str
+    code: str
+    why: str
+
+
+class RecommendAnswer(_Wire):
+    """The mission's answer, and what it rests on. `score_breakdown` adds up to `score`."""
+
+    recommended_model: str
+    reason: str
+    alternatives: tuple[Alternative, ...]
+    estimated_cost: float
+    score: float
+    score_breakdown: dict[str, float]
+    excluded: tuple[ExclusionView, ...]
+    requires_downscale: bool
+
+
+async def models(call: Call) -> web.Response:
+    """The catalogue, filtered."""
+    asked: ModelsQuery = call.query
+    seen = await call.connections.jobs.providers_seen()
+    views = [model_view(model, seen) for model in call.connections.catalog.models.values()]
+    found = [view for view in views if _passes(view, asked)]
+    recommended = None
+    if asked.operation is not None:
+        try:
+            chosen = _recommended(
+                call, RecommendRequest(operation=asked.operation), seen, wanted=Preferences(prioritize_cost=True)
+            )
+            recommended = Recommended(model_id=chosen.model.id, reason=chosen.reason)
+        except NoCapableModel:
+            recommended = None
+    return _response(ModelList(models=tuple(found), total=len(found), recommended=recommended))
+
+
+async def model(call: Call) -> web.Response:
+    """One model, whole."""
+    catalog = call.connections.catalog
+    found = catalog.models.get(call.id)
+    if found is None:
+        raise NotFound(f"there is no model {call.id!r}{did_you_mean(call.id, catalog.models, count=3)}")
+    return _response(model_detail(found, await call.connections.jobs.providers_seen()))
+
+
+async def recommendation(call: Call) -> web.Response:
+    """Which model an edit like this would get."""
+    asked = parse_json(RecommendRequest, await read_small_json(call.request))
+    seen = await call.connections.jobs.providers_seen()
+    wanted = Preferences(**asked.preferences.model_dump(include=set(Preferences.model_fields)))
+    found = _recommended(call, asked, seen, wanted=wanted)
+    terms = {name: round(points, 6) for name, points in asdict(found.score).items()}
+    return _response(
+        RecommendAnswer(
+            recommended_model=found.model.id,
+            reason=found.reason,
+            alternatives=found.alternatives,
+            estimated_cost=float(found.usd),
+            score=round(found.score.total, 6),
+            score_breakdown=terms,
+            excluded=tuple(ExclusionView(model_id=e.model_id, code=e.code, why=e.why) for e in found.excluded),
+            requires_downscale=found.requires_downscale,
+        )
+    )
+
+
+def _recommended(call: Call, asked: RecommendRequest, seen: tuple[str, ...], *, wanted: Preferences) -> Recommendation:
+    size = (asked.image_resolution.width, asked.image_resolution.height) if asked.image_resolution else None
+    info = PictureInfo(format="png", width=size[0] if size else 1, height=size[1] if size else 1, bytes=1)
+    roles = [Role.IMAGE, *[Role.MASK] * asked.has_mask, *[Role.REFERENCE] * asked.reference_images]
+    spec = EditSpec(
+        operation=asked.operation,
+        # Without words it is not known what language they are in, only that there will be some.
+        prompt=asked.prompt or ("…" if asked.operation in _PROMPTED else None),
+        max_cost=asked.preferences.max_cost,
+        deadline_s=asked.preferences.max_seconds,
+        output_format=asked.output_format,
+        size=asked.size,
+        user_tier=asked.user_tier or call.key.tier,
+        inputs=tuple(InputRef(role=role, key="-", info=info, sha256="-") for role in roles),
+    )
+    now = Circumstances(configured=seen, upright_size=size)
+    return recommend(spec, catalog=call.connections.catalog, now=now, preferences=wanted)
+
+
+_PROMPTED = (Operation.GENERAL_EDIT, Operation.INPAINT, Operation.SEARCH_REPLACE, Operation.SEARCH_RECOLOR, Operation.RELIGHT)
+
+
+def _passes(view: ModelView, asked: ModelsQuery) -> bool:
+    return (
+        (asked.operation is None or asked.operation in view.operations)
+        and (asked.tier is None or asked.tier == view.tier)
+        and (asked.provider is None or asked.provider == view.provider)
+        and (asked.min_resolution is None or view.max_resolution[0] >= asked.min_resolution)
+        and (asked.max_cost is None or view.cost <= asked.max_cost)
+        and (asked.supports_mask is None or asked.supports_mask == (view.supports_mask != "no"))
+        and (asked.multi_image is None or asked.multi_image == view.supports_multi_image)
+        and (asked.available is None or asked.available == view.available)
+    )
+
+
+def _response(document: BaseModel) -> web.Response:
+    return web.Response(text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
+
+
+_EXAMPLE = {
+    "operation": "general_edit",
+    "image_resolution": {"width": 1024, "height": 1024},
+    "user_tier": "free",
+    "preferences": {"prioritize_cost": True},
+}
+
+ROUTES = (
+    Route(
+        "GET",
+        f"{API_PREFIX}/models",
+        "List models",
+        models,
+        tag="models",
+        query=ModelsQuery,
+        replies=(Reply(200, "the models that pass", ModelList),),
+    ),
+    Route(
+        "GET", f"{API_PREFIX}/models/{{id}}", "Show a model", model, tag="models", replies=(Reply(200, "the model", ModelDetail),)
+    ),
+    Route(
+        "POST",
+        f"{API_PREFIX}/recommend",
+        "Recommend a model",
+        recommendation,
+        tag="models",
+        body=Body(RecommendRequest, examples={"cheapest for the free tier": _EXAMPLE}),
+        replies=(Reply(200, "the model, why, and what else there is", RecommendAnswer),),
+        errors=(NoCapableModel,),
+    ),
+)
