@@ -32,6 +32,41 @@ class GeometryPlan:
         return across[0], down[0], across[1], down[1]
 
 
+@dataclass(frozen=True, slots=True)
+class OutpaintPlan:
+    """`picture`: of what is sent; `canvas`: of what comes back; `expand`: left, right, up, down in pixels of what is sent."""
+
+    picture: GeometryPlan
+    canvas: GeometryPlan
+    expand: tuple[int, int, int, int]
+
+
+def plan_outpaint(upright: tuple[int, int], expand: tuple[int, int, int, int], size: Size) -> OutpaintPlan:
+    """The picture and its larger canvas, so that the canvas comes to exactly `upright` and `expand` in the end.
+
+    A model that is asked for a size gets that of the canvas; one that is asked for sides gets them in the scale of the picture.
+    """
+    (width, height), (left, right, up, down) = upright, expand
+    full = (width + left + right, height + up + down)
+    if size.control in ("WxH", "aspect_ratio"):
+        canvas = plan_geometry(full, size)
+        across, along = canvas.scaled[0] / full[0], canvas.scaled[1] / full[1]
+        scaled = (max(1, round(width * across)), max(1, round(height * along)))
+        sides = (round(left * across), round(right * across), round(up * along), round(down * along))
+        return OutpaintPlan(GeometryPlan(upright, scaled, scaled, (0, 0)), canvas, sides)
+    plan = plan_geometry(upright, size)
+    across, along = plan.scaled[0] / width, plan.scaled[1] / height
+    wanted = (round(left * across), round(right * across), round(up * along), round(down * along))
+    # Padding is new canvas already; of a side with more padding than it is to grow by, the rest is cut off again.
+    (x, y), (spare_x, spare_y) = plan.offset, (plan.sent[0] - plan.scaled[0], plan.sent[1] - plan.scaled[1])
+    padding = (x, spare_x - x, y, spare_y - y)
+    grown = [max(0, side - there) for side, there in zip(wanted, padding, strict=True)]
+    scaled = (plan.scaled[0] + wanted[0] + wanted[1], plan.scaled[1] + wanted[2] + wanted[3])
+    sent = (plan.sent[0] + grown[0] + grown[1], plan.sent[1] + grown[2] + grown[3])
+    offset = (max(0, padding[0] - wanted[0]), max(0, padding[2] - wanted[2]))
+    return OutpaintPlan(plan, GeometryPlan(full, scaled, sent, offset), (grown[0], grown[1], grown[2], grown[3]))
+
+
 def plan_geometry(upright: tuple[int, int], size: Size) -> GeometryPlan:
     """The nearest size that the model takes: least change of scale first, then least padding.
 

@@ -104,13 +104,18 @@ class OutputView(_Wire):
 
 
 class Geometry(_Wire):
-    """What became of the size, each (width, height) in pixels: of the input, sent, received, delivered."""
+    """What became of the size, each (width, height) in pixels: of the input, sent, received, delivered.
+
+    With a mask that the model cannot take, `sent` is of the part around it. `outside_mask_max_delta`: the largest difference,
+    0–255, between the delivered picture and the input outside of the mask; null without a mask, or if another size is delivered.
+    """
 
     input: tuple[int, int]
     sent: tuple[int, int]
     received: tuple[int, int]
     delivered: tuple[int, int]
     method: str
+    outside_mask_max_delta: int | None = None
 
 
 class CostLine(_Wire):

@@ -12,17 +12,19 @@ from shared.catalog.model import Model
 from shared.edit import Role
 from shared.errors import EditStudioError, ProviderAmbiguous, ProviderError, ProviderRateLimited, ProviderTransient
 from shared.fault import die_at
-from shared.geometry import GeometryPlan, plan_geometry
+from shared.geometry import plan_geometry
 from shared.job import Attempt, CostLine, Course
+from shared.operations import EXPAND_FIELDS
 from shared.parameters import made_parameters, parameters_for, unsupported
 from shared.recommend import Recommendation
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.leases import Leases
 from worker.hands import PATIENCE_S, Held
-from worker.pictures import Pictures, SourcePicture
-from worker.providers.base import AdaptedEdit, Done, Failed, Outcome, Provider
+from worker.pictures import Layout, Pictures, SourcePicture
+from worker.providers.base import AdaptedEdit, Done, Failed, Outcome, Provider, Source
 
+_OTHERS = (Role.BACKGROUND_IMAGE, Role.LIGHTING_IMAGE)
 _LOOKS = 3
 _LOOK_AGAIN_S = 1.0
 _POLL_TROUBLE_S = (1.0, 30.0)
@@ -58,7 +60,7 @@ class Caller:
         held: Held,
         chosen: Recommendation,
         pictures: Mapping[Role, Sequence[SourcePicture]],
-        plan: GeometryPlan,
+        layout: Layout,
         folder: Path,
     ) -> Done:
         """The provider's result. Raises ProviderError, LostEdit."""
@@ -78,7 +80,7 @@ class Caller:
             else:
                 held.course = ended(held.course, "provider_ambiguous", "its answer was lost", billed=None)
         if not handle:
-            outcome = await self._submit(held, chosen, provider, pictures, plan, folder)
+            outcome = await self._submit(held, chosen, provider, pictures, layout, folder)
             if isinstance(outcome, Done):
                 return outcome
             if isinstance(outcome, Failed):
@@ -96,13 +98,13 @@ class Caller:
         chosen: Recommendation,
         provider: Provider,
         pictures: Mapping[Role, Sequence[SourcePicture]],
-        plan: GeometryPlan,
+        layout: Layout,
         folder: Path,
     ) -> Outcome:
         """Make the call, after writing down that it is made."""
         call_id = secrets.token_hex(8)
         held.stage = "adapting"
-        edit = await self._adapt(held, chosen.model, pictures, plan, folder, call_id)
+        edit = await self._adapt(held, chosen.model, pictures, layout, folder, call_id)
         held.course = started(held.course, chosen, number=len(held.course.attempts) + 1)
         held.stage = "editing"
         die_at("before_call", self._settings.fault)
@@ -156,7 +158,7 @@ class Caller:
         held: Held,
         model: Model,
         pictures: Mapping[Role, Sequence[SourcePicture]],
-        plan: GeometryPlan,
+        layout: Layout,
         folder: Path,
         call_id: str,
     ) -> AdaptedEdit:
@@ -166,17 +168,23 @@ class Caller:
             and not entry.in_process
             and self._storage.reachable_from(self._settings.provider_access(entry.provider).base_url)
         )
-        sources, notes = [], list(held.course.adaptations)
-        for picture in (*pictures[Role.IMAGE], *pictures[Role.REFERENCE]):
-            own = plan if picture.ref.role is Role.IMAGE else plan_geometry(picture.info.upright_size, model.size)
+        sources: list[Source] = []
+        others: dict[str, Source] = {}
+        notes = list(held.course.adaptations)
+        beside = [picture for role in (Role.REFERENCE, *_OTHERS) for picture in pictures[role]]
+        for picture in (layout.shown, *beside):
+            role = picture.ref.role
+            own = layout.plan if role is Role.IMAGE else plan_geometry(picture.info.upright_size, model.size)
             source, made = await self._pictures.adapted(
                 held, picture, model, own, folder, call_id=call_id, links=links, whole=entry.in_process
             )
-            sources.append(source)
+            if role in _OTHERS:
+                others[role] = source
+            else:
+                sources.append(source)
             notes.extend(made.notes if made else ())
-        mask = None
-        if pictures[Role.MASK]:
-            mask = await self._pictures.mask(pictures[Role.MASK][0], spec, plan.upright, folder)
+        asked: dict[str, str | int] = dict(made_parameters(model, layout.canvas, spec.output_format))
+        asked.update({field: side for field, side in zip(EXPAND_FIELDS, layout.expand, strict=True) if getattr(spec, field)})
         notes.extend(f"{model.id} has no {pointer}; it was left out" for pointer in unsupported(spec, model))
         held.course = held.course.model_copy(update={"adaptations": tuple(dict.fromkeys(notes))})
         return AdaptedEdit(
@@ -184,10 +192,11 @@ class Caller:
             model=model,
             operation=spec.operation,
             prompt=spec.prompt,
-            parameters=parameters_for(spec, model, made_parameters(model, plan, spec.output_format)),
+            parameters=parameters_for(spec, model, asked),
             images=tuple(sources),
-            mask=mask,
-            expand=(spec.expand_left, spec.expand_right, spec.expand_up, spec.expand_down),
+            mask=await self._pictures.mask(layout, model, folder),
+            expand=layout.expand,
+            others=others,
         )
 
     async def _keep(self, held: Held, handle: str) -> None:

@@ -122,7 +122,7 @@ def restore(
         raise PictureTooLarge(f"a result of {size[0]}×{size[1]} pixels is over the limit of {max_pixels}")
     format_ = output_format or default_format(origin)
     exif = px.exif_of(source, size) if keep_metadata else None
-    lends_alpha = origin.has_alpha and not got.has_alpha and format_ != "jpeg"
+    lends_alpha = origin.has_alpha and not got.has_alpha and format_ != "jpeg" and plan.upright == origin.upright_size
     if (
         (got.format, got.upright_size, got.orientation) == (format_, size, 1)
         and box == (0, 0, *size)
@@ -134,9 +134,9 @@ def restore(
         data = received.read_bytes()
         rewrapped = rewrap(data, got, icc=_profile(received, source, origin, got.mode), exif=exif)
         target.write_bytes(rewrapped)
-        return _restored(target, size, format_, "untouched" if rewrapped == data else "rewrapped")
+        return described(target, size, format_, "untouched" if rewrapped == data else "rewrapped")
     decoded = px.decode(received, got)
-    image, alpha = _cut(decoded.image, box, size), decoded.alpha and _cut(decoded.alpha, box, size)
+    image, alpha = cut_out(decoded.image, box, size), decoded.alpha and cut_out(decoded.alpha, box, size)
     if lends_alpha and alpha is None and (lent := px.decode(source, origin).alpha):
         alpha = lent if lent.size == size else lent.resize(size, Image.Resampling.LANCZOS)
         image = px.lifted_off_white(image, alpha)
@@ -144,7 +144,7 @@ def restore(
         format_ = "png"
     icc = _profile(received, source, origin, image.mode) if got.mode != "CMYK" else None
     px.encode(px.Pixels(image, alpha, ()), target, format=format_, quality=output_quality, icc=icc, exif=exif)
-    return _restored(target, size, format_, "encoded")
+    return described(target, size, format_, "encoded")
 
 
 def default_format(info: PictureInfo) -> str:
@@ -223,7 +223,7 @@ def _placed(image: Image.Image, plan: GeometryPlan) -> Image.Image:
     return Image.fromarray(np.pad(np.asarray(image), ((top, bottom), (left, right), *colours), mode="symmetric"))
 
 
-def _cut(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+def cut_out(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
     """The part within `box` (pixels, not necessarily whole ones) at exactly `size`."""
     if box == (0, 0, *size) and image.size == size:
         return image
@@ -244,14 +244,19 @@ def _wanted(
 
 def _profile(received: Path, source: Path, origin: PictureInfo, mode: str) -> bytes | None:
     """The result's own profile, else the input's if its numbers went to the model as they were."""
-    own = px.profile_of(received, mode)
+    return px.profile_of(received, mode) or inherited_profile(source, origin, mode)
+
+
+def inherited_profile(source: Path, origin: PictureInfo, mode: str) -> bytes | None:
+    """The input's profile, if its numbers are those of its pixels as `decode` gives them."""
     kept = origin.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA") or "16" in origin.mode
-    return own or (px.profile_of(source, mode) if kept else None)
+    return px.profile_of(source, mode) if kept else None
 
 
-def _restored(
+def described(
     file: Path, size: tuple[int, int], format_: str, method: Literal["untouched", "rewrapped", "encoded"]
 ) -> RestoredPicture:
+    """The finished file with its digest."""
     with file.open("rb") as data:
         digest = hashlib.file_digest(data, "sha256").hexdigest()
     return RestoredPicture(file, size[0], size[1], format_, file.stat().st_size, digest, method)

@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.catalog.model import Model
-from shared.edit import EditSpec, InputRef, Role
+from shared.edit import EditSpec, InputRef, Operation, Role
 from shared.errors import InputGone
-from shared.geometry import GeometryPlan
+from shared.geometry import GeometryPlan, plan_geometry, plan_outpaint
 from shared.picture import PictureInfo, content_type, extension
 from shared.settings import Settings
 from shared.storage import ObjectMissing, Storage
@@ -16,20 +17,38 @@ from shared.store.leases import Leases
 from worker.canvas import AdaptedPicture, needs_pixels
 from worker.fetch import GuardedHttp
 from worker.hands import PATIENCE_S, Held
+from worker.masking import Box
 from worker.pixel_pool import PixelPool
-from worker.pixel_tasks import PIXELS_S, adapt_picture, mask_of, picture_info
+from worker.pixel_tasks import PIXELS_S, adapt_picture, crop_picture, mask_of, model_mask, picture_info
 from worker.providers.base import Source
 
 
 @dataclass(slots=True)
 class SourcePicture:
-    """One picture of an edit. `file`: a local copy, once there is one."""
+    """One picture of an edit. `key`: empty for a part of a picture. `file`: a local copy, once there is one."""
 
     ref: InputRef
     info: PictureInfo
     sha256: str
     key: str
     file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a model sees the picture.
+
+    `shown`: the picture, or the part of it within `box`; `plan`: of that; `canvas`: of what comes back, larger than `plan` only
+    when outpainting, by `expand` (left, right, up, down in pixels of what is sent). `mask`: of the whole upright picture, white
+    where it is edited.
+    """
+
+    shown: SourcePicture
+    plan: GeometryPlan
+    canvas: GeometryPlan
+    box: Box
+    expand: tuple[int, int, int, int] = (0, 0, 0, 0)
+    mask: Path | None = None
 
 
 class Pictures:
@@ -106,7 +125,7 @@ class Pictures:
         `links`: the provider can fetch from our storage; then it gets a link that carries `call_id`. `whole`: the model works
         in this process, on a file, and keeps transparency.
         """
-        if not needs_pixels(picture.info, plan, model, keep_alpha=whole):
+        if not needs_pixels(picture.info, plan, model, keep_alpha=whole) and (picture.key or not links):
             width, height = picture.info.upright_size
             kind = content_type(picture.info.format)
             if links:
@@ -126,13 +145,41 @@ class Pictures:
         await self._storage.put(key, made.file, content_type=made.content_type)
         return Source(made.content_type, made.width, made.height, await self._link(key, call_id, form), made.file), made
 
-    async def mask(self, picture: SourcePicture, spec: EditSpec, size: tuple[int, int], folder: Path) -> Source:
-        """The mask, white where the picture is to be edited, as a file. Raises MaskInvalid."""
-        source = await self.file(picture, folder)
-        data = await self._pool.run(mask_of, source, size, spec.mask_mode, self._settings.image_max_pixels, timeout_s=PIXELS_S)
-        target = folder / "mask.png"
-        await asyncio.to_thread(target.write_bytes, data)
-        return Source("image/png", *size, None, target)
+    async def layout(
+        self, pictures: Mapping[Role, Sequence[SourcePicture]], spec: EditSpec, model: Model, folder: Path
+    ) -> Layout:
+        """How `model` sees the picture: whole, or only what lies around the mask if it can take none.
+
+        Raises MaskInvalid, PictureError, InputGone, StorageUnavailable.
+        """
+        picture, max_pixels = pictures[Role.IMAGE][0], self._settings.image_max_pixels
+        size = picture.info.upright_size
+        whole = (0, 0, *size)
+        if spec.operation is Operation.OUTPAINT:
+            wanted = (spec.expand_left, spec.expand_right, spec.expand_up, spec.expand_down)
+            larger = plan_outpaint(size, wanted, model.size)
+            return Layout(picture, larger.picture, larger.canvas, whole, expand=larger.expand)
+        if not pictures[Role.MASK]:
+            plan = plan_geometry(size, model.size)
+            return Layout(picture, plan, plan, whole)
+        given, mask = await self.file(pictures[Role.MASK][0], folder), folder / "mask.png"
+        box = await self._pool.run(mask_of, given, mask, size, spec.mask_mode, max_pixels, timeout_s=PIXELS_S)
+        if model.mask.kind == "native" or box == whole:
+            plan = plan_geometry(size, model.size)
+            return Layout(picture, plan, plan, whole, mask=mask)
+        source, part = await self.file(picture, folder), folder / "part.png"
+        info = await self._pool.run(crop_picture, source, part, box, max_pixels, timeout_s=PIXELS_S)
+        plan = plan_geometry(info.upright_size, model.size)
+        return Layout(SourcePicture(picture.ref, info, picture.sha256, "", part), plan, plan, box, mask=mask)
+
+    async def mask(self, layout: Layout, model: Model, folder: Path) -> Source | None:
+        """The mask as the model takes it, as a file; None without one, or if the model takes none."""
+        if layout.mask is None or model.mask.kind != "native":
+            return None
+        target = folder / "sent-mask.png"
+        polarity = model.mask.polarity or "white_is_edit"
+        await self._pool.run(model_mask, layout.mask, target, layout.plan, polarity, timeout_s=PIXELS_S)
+        return Source("image/png", *layout.plan.sent, None, target)
 
     async def _link(self, key: str, call_id: str, form: str) -> str:
         url, _ = await self._storage.link(key, filename=f"{call_id}.{extension(form)}")

@@ -7,6 +7,7 @@ from shared.geometry import GeometryPlan
 from shared.picture import PictureInfo, read_info
 from worker.canvas import AdaptedPicture, MaskMode, RestoredPicture, adapt, read_mask, restore, thumbnail
 from worker.inspection import inspect
+from worker.masking import Box, MaskedResult, Polarity, box_around, crop, deliver, mask_for_model, opened_mask
 
 PIXELS_S = 120.0  #: longest pixel work on one picture
 
@@ -29,9 +30,20 @@ def adapt_picture(
     return adapt(source, target, plan, max_bytes=max_bytes, max_pixels=max_pixels, keep_alpha=keep_alpha)
 
 
-def mask_of(source: Path, size: tuple[int, int], mode: MaskMode, max_pixels: int) -> bytes:
-    """`worker.canvas.read_mask`."""
-    return read_mask(source, size, mode, max_pixels=max_pixels)
+def mask_of(source: Path, target: Path, size: tuple[int, int], mode: MaskMode, max_pixels: int) -> Box:
+    """`worker.canvas.read_mask` into `target`; the box around what it selects."""
+    target.write_bytes(read_mask(source, size, mode, max_pixels=max_pixels))
+    return box_around(opened_mask(target))
+
+
+def crop_picture(source: Path, target: Path, box: Box, max_pixels: int) -> PictureInfo:
+    """`worker.masking.crop`."""
+    return crop(source, target, box, max_pixels=max_pixels)
+
+
+def model_mask(mask: Path, target: Path, plan: GeometryPlan, polarity: Polarity) -> None:
+    """`worker.masking.mask_for_model`, as a PNG in `target`."""
+    mask_for_model(opened_mask(mask), plan, polarity).save(target, "PNG", compress_level=1)
 
 
 def inspect_result(
@@ -57,6 +69,28 @@ def restore_result(
         target,
         plan,
         wanted_size=wanted,
+        output_format=form,
+        output_quality=quality,
+        keep_metadata=keep_metadata,
+        max_pixels=max_pixels,
+    )
+
+
+def deliver_masked(
+    files: tuple[Path, Path, Path, Path],
+    plan: GeometryPlan,
+    box: Box,
+    wanted: Wanted,
+    output: tuple[str | None, int | None, bool],
+    max_pixels: int,
+) -> MaskedResult:
+    """`worker.masking.deliver`. `output`: format, quality, whether metadata is kept."""
+    form, quality, keep_metadata = output
+    return deliver(
+        files,
+        plan,
+        box,
+        wanted_size=None if isinstance(wanted, str) else wanted,
         output_format=form,
         output_quality=quality,
         keep_metadata=keep_metadata,

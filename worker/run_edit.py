@@ -26,7 +26,6 @@ from shared.errors import (
     UrlFetchFailed,
 )
 from shared.fault import die_at
-from shared.geometry import GeometryPlan, plan_geometry
 from shared.job import Course, Geometry, InputView, JobFailure, JobRecord, JobState, Selection
 from shared.recommend import Recommendation, recommend
 from shared.settings import Settings
@@ -35,9 +34,9 @@ from worker.call import Caller, LostEdit, ended, ended_by
 from worker.canvas import RestoredPicture
 from worker.fetch import GuardedHttp
 from worker.hands import PATIENCE_S, Held
-from worker.pictures import Pictures, SourcePicture
+from worker.pictures import Layout, Pictures, SourcePicture
 from worker.pixel_pool import PixelPool, PixelWorkLost
-from worker.pixel_tasks import PIXELS_S, Wanted, inspect_result, restore_result
+from worker.pixel_tasks import PIXELS_S, Wanted, deliver_masked, inspect_result, restore_result
 from worker.providers.base import Done, Provider
 from worker.results import Results, patiently
 from worker.retry import after
@@ -123,11 +122,11 @@ class EditRunner:
         held.stage = "choosing"
         chosen = self._choose(held.record, picture)
         held.course = _chosen(held.course, chosen, picture, simulated=self._is_simulated(chosen))
-        plan = plan_geometry(picture.info.upright_size, chosen.model.size)
-        done = await self._caller.call_or_resume(held, chosen, pictures, plan, folder)
+        layout = await self._pictures.layout(pictures, held.record.spec, chosen.model, folder)
+        done = await self._caller.call_or_resume(held, chosen, pictures, layout, folder)
         held.stage = "checking"
         received = await self._receive(done, chosen, folder)
-        result, geometry = await self._restore(held, chosen, picture, plan, received, folder)
+        result, geometry = await self._restore(held, chosen, picture, layout, received, folder)
         held.stage = "storing"
         course = ended(held.course, "succeeded", None, billed=True)
         course = course.model_copy(update={"geometry": geometry, "output": self._results.output_of(held.record, result)})
@@ -172,14 +171,15 @@ class EditRunner:
         return received
 
     async def _restore(
-        self, held: Held, chosen: Recommendation, picture: SourcePicture, plan: GeometryPlan, received: Path, folder: Path
+        self, held: Held, chosen: Recommendation, picture: SourcePicture, layout: Layout, received: Path, folder: Path
     ) -> tuple[RestoredPicture, Geometry]:
         """Check what came back, and make of it what the caller gets."""
-        spec = held.record.spec
+        spec, plan = held.record.spec, layout.plan
         exact = EXACT in chosen.model.capabilities
         resizes = exact or spec.operation in _RESIZING
         source = await patiently(lambda: self._pictures.file(picture, folder))
-        before = source if plan.method == "identity" and not resizes else None
+        shown = await patiently(lambda: self._pictures.file(layout.shown, folder))
+        before = shown if plan.method == "identity" and not resizes else None
         try:
             info = await self._pool.run(
                 inspect_result, received, before, None if resizes else plan.sent, exact, self._pixels_max, timeout_s=PIXELS_S
@@ -187,22 +187,33 @@ class EditRunner:
         except ProviderBadOutput as error:
             await self._results.keep_rejected(held.record, received)
             raise ProviderBadOutput(str(error), billed=True) from error
-        wanted = _wanted(spec.size, resizes=resizes)
-        result = await self._pool.run(
-            restore_result,
-            (received, source, folder / "result"),
-            plan,
-            wanted,
-            (spec.output_format, spec.output_quality, spec.keep_metadata),
-            self._pixels_max,
-            timeout_s=PIXELS_S,
-        )
+        wanted = _wanted(spec.size, resizes=resizes and spec.operation is not Operation.OUTPAINT)
+        output, target = (spec.output_format, spec.output_quality, spec.keep_metadata), folder / "result"
+        delta = None
+        if layout.mask is None:
+            files = (received, source, target)
+            result = await self._pool.run(
+                restore_result, files, layout.canvas, wanted, output, self._pixels_max, timeout_s=PIXELS_S
+            )
+        else:
+            masked = await self._pool.run(
+                deliver_masked,
+                (received, source, layout.mask, target),
+                plan,
+                layout.box,
+                wanted,
+                output,
+                self._pixels_max,
+                timeout_s=PIXELS_S,
+            )
+            result, delta = masked.picture, masked.outside_mask_max_delta
         geometry = Geometry(
-            input=plan.upright,
+            input=picture.info.upright_size,
             sent=plan.sent,
             received=info.upright_size,
             delivered=(result.width, result.height),
             method=plan.method,
+            outside_mask_max_delta=delta,
         )
         return result, geometry
 
@@ -249,7 +260,10 @@ def _chosen(course: Course, chosen: Recommendation, picture: SourcePicture, *, s
 
 
 def _wanted(size: str, *, resizes: bool) -> Wanted:
-    """The size to deliver. What changes the size by its nature is not brought back to the input's."""
+    """The size to deliver. What changes the size by its nature is not brought back to the input's; `model` with a mask is.
+
+    (Pixels outside of the mask are the input's own, and the model's size may be that of a part.)
+    """
     if size == "model" or (size == "match_input" and resizes):
         return "model"
     if size == "match_input":
