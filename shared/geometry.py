@@ -42,18 +42,9 @@ class OutpaintPlan:
 
 
 def plan_outpaint(upright: tuple[int, int], expand: tuple[int, int, int, int], size: Size) -> OutpaintPlan:
-    """The picture and its larger canvas, so that the canvas comes to exactly `upright` and `expand` in the end.
-
-    A model that is asked for a size gets that of the canvas; one that is asked for sides gets them in the scale of the picture.
-    """
+    """The picture as `plan_geometry` plans it, the sides in its scale, and where all of it lies in what comes back."""
     (width, height), (left, right, up, down) = upright, expand
     full = (width + left + right, height + up + down)
-    if size.control in ("WxH", "aspect_ratio"):
-        canvas = plan_geometry(full, size)
-        across, along = canvas.scaled[0] / full[0], canvas.scaled[1] / full[1]
-        scaled = (max(1, round(width * across)), max(1, round(height * along)))
-        sides = (round(left * across), round(right * across), round(up * along), round(down * along))
-        return OutpaintPlan(GeometryPlan(upright, scaled, scaled, (0, 0)), canvas, sides)
     plan = plan_geometry(upright, size)
     across, along = plan.scaled[0] / width, plan.scaled[1] / height
     wanted = (round(left * across), round(right * across), round(up * along), round(down * along))

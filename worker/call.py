@@ -183,7 +183,7 @@ class Caller:
             else:
                 sources.append(source)
             notes.extend(made.notes if made else ())
-        asked: dict[str, str | int] = dict(made_parameters(model, layout.canvas, spec.output_format))
+        asked: dict[str, str | int] = dict(made_parameters(model, layout.plan, spec.output_format))
         asked.update({field: side for field, side in zip(EXPAND_FIELDS, layout.expand, strict=True) if getattr(spec, field)})
         notes.extend(f"{model.id} has no {pointer}; it was left out" for pointer in unsupported(spec, model))
         held.course = held.course.model_copy(update={"adaptations": tuple(dict.fromkeys(notes))})

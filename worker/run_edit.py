@@ -122,6 +122,7 @@ class EditRunner:
         held.stage = "choosing"
         chosen = self._choose(held.record, picture)
         held.course = _chosen(held.course, chosen, picture, simulated=self._is_simulated(chosen))
+        held.stage = "adapting"
         layout = await self._pictures.layout(pictures, held.record.spec, chosen.model, folder)
         done = await self._caller.call_or_resume(held, chosen, pictures, layout, folder)
         held.stage = "checking"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.catalog.model import Size
-from shared.geometry import plan_geometry
+from shared.geometry import plan_geometry, plan_outpaint
 from shared.picture import PictureInfo
 from tests.round_trip import ANY_SIZE, KONTEXT, QWEN, SEEDREAM, size_limits
 
@@ -55,3 +55,23 @@ def test_a_plan_keeps_every_limit_and_the_picture_within_its_canvas(width: int, 
     assert all(edge + inner <= outer for edge, inner, outer in zip(plan.offset, plan.scaled, plan.sent, strict=True))
     # Neither side is squeezed by more than the rounding of one pixel.
     assert abs(plan.scaled[0] * height - plan.scaled[1] * width) <= 1.5 * max(width, height)
+
+
+@given(
+    st.tuples(st.integers(20, 3000), st.integers(20, 3000)),
+    st.tuples(*[st.integers(0, 2000)] * 4),
+    st.sampled_from([Size(max_side=1536, multiple_of=16, min_side=256), Size(max_side=16384, min_aspect=0.4, max_aspect=2.5)]),
+)
+def test_a_larger_canvas_holds_the_picture_where_its_sides_say(
+    upright: tuple[int, int], expand: tuple[int, int, int, int], size: Size
+) -> None:
+    made = plan_outpaint(upright, expand, size)
+    picture, canvas = made.picture, made.canvas
+    assert canvas.upright == (upright[0] + expand[0] + expand[1], upright[1] + expand[2] + expand[3])
+    for axis in (0, 1):
+        before, after = expand[2 * axis : 2 * axis + 2]
+        scale = picture.scaled[axis] / upright[axis]
+        assert canvas.sent[axis] == picture.sent[axis] + sum(made.expand[2 * axis : 2 * axis + 2])
+        assert canvas.scaled[axis] == picture.scaled[axis] + round(before * scale) + round(after * scale)
+        assert canvas.offset[axis] + canvas.scaled[axis] <= canvas.sent[axis]
+        assert picture.offset[axis] + made.expand[2 * axis] - canvas.offset[axis] == round(before * scale)

@@ -170,7 +170,7 @@ async def test_whatever_breaks_ends_as_our_own_error(bench: EditBench, monkeypat
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("worker.run_edit.plan_geometry", broken)
+    monkeypatch.setattr("worker.pictures.plan_geometry", broken)
     record = await bench.work()
     assert failed(record) == ("internal_error", "service", False)
     assert "secret detail" not in record.course.model_dump_json()
