@@ -10,7 +10,7 @@ from shared.edit import InputRef, Operation, Role
 from shared.geometry import plan_geometry
 from shared.job import JobRecord, JobState
 from tests import pictures
-from tests.worker.edit_bench import EditBench
+from tests.worker.edit_bench import EditBench, faulty
 from tests.worker.edit_fixtures import *  # noqa: F403
 from tests.worker.edit_fixtures import OpenBench
 from worker.masking import Box
@@ -137,6 +137,19 @@ async def test_transparency_and_turned_photographs_keep_what_is_outside(bench: E
     assert pictures.opened(await bench.output(record)).size == SIZE
     assert record.course.geometry is not None
     assert record.course.geometry.outside_mask_max_delta == 0
+
+
+async def test_a_masked_edit_is_finished_by_another_worker_without_paying_again(bench: EditBench) -> None:
+    photo = pictures.photo()
+    selected = await bench.put(pictures.encoded(spot(), "PNG"), Role.MASK)
+    image = await bench.put(pictures.encoded(photo, "PNG"))
+    accepted = await bench.accept(image, selected, model="qwen-edit", prompt=faulty("output-404*1"))
+    assert (await bench.work("w1")).call == "handle"
+    await bench.make_due(accepted)
+    record = await bench.work("w2")
+    outside, inside = changes(photo, pictures.opened(await bench.output(record)))
+    assert outside == 0 < inside
+    assert len(await bench.simulator.ledger()) == 1
 
 
 async def test_pictures_of_the_light_and_of_the_background_reach_the_model(all_providers: EditBench) -> None:
