@@ -12,13 +12,15 @@ from typing import Literal
 
 from shared.candidates import EXACT, Circumstances
 from shared.catalog.load import Catalog
-from shared.edit import Operation, Role
+from shared.edit import EditSpec, Operation, Role
 from shared.errors import (
     Canceled,
     DeadlineExceeded,
     EditStudioError,
     InputGone,
     InternalError,
+    JobError,
+    NoCapableModel,
     ProviderBadOutput,
     ProviderError,
     ProviderTransient,
@@ -39,7 +41,7 @@ from worker.pixel_pool import PixelPool, PixelWorkLost
 from worker.pixel_tasks import PIXELS_S, Wanted, deliver_masked, inspect_result, restore_result
 from worker.providers.base import Done, Provider
 from worker.results import Results, patiently
-from worker.retry import after
+from worker.retry import NEXT_MODEL, after, last_error, paid_usd, spent_models
 
 _RESULT_PIXELS = 4  #: how many times the input's pixel limit a result may have
 _LACKING_PROVIDER_S = 30.0
@@ -54,6 +56,14 @@ class WrongLane(Exception):
         super().__init__(lane)
         self.lane = lane
         self.delay_s = delay_s
+
+
+class NobodyLeft(Exception):
+    """Every model that could do the edit has been tried. `error`: the last one's."""
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class EditRunner:
@@ -100,6 +110,8 @@ class EditRunner:
             _log.info("an edit went to another worker", extra={"job_id": record.id})
         except WrongLane as elsewhere:
             await self._leases.release(record, Release(lane=elsewhere.lane, delay_s=elsewhere.delay_s), patience_s=PATIENCE_S)
+        except NobodyLeft as end:
+            await self._fail(held, end.error)
         except TimeoutError:
             await self._settle(held, DeadlineExceeded("the deadline passed while the edit was being made"))
         except PixelWorkLost as error:
@@ -142,8 +154,17 @@ class EditRunner:
                 # Paid for, and nobody who took it could ask for the result: it waits for a worker with the provider's key.
                 raise WrongLane(called.provider, delay_s=_LACKING_PROVIDER_S)
             spec = spec.model_copy(update={"model": called.id, "provider": None})
-        now = Circumstances(configured=self._providers.keys(), upright_size=picture.info.upright_size)
-        chosen = recommend(spec, catalog=self._catalog, now=now)
+        spent = spent_models(record.course, self._catalog) if _may_fall_back(spec) else ()
+        if spec.max_cost is not None:
+            spec = spec.model_copy(update={"max_cost": max(0.0, spec.max_cost - paid_usd(record.course))})
+        now = Circumstances(configured=self._providers.keys(), upright_size=picture.info.upright_size, down=spent)
+        try:
+            chosen = recommend(spec, catalog=self._catalog, now=now)
+        except NoCapableModel:
+            # Nobody is left: the edit ends by what the last one failed with, not by its having been tried.
+            if (failed := last_error(record.course)) is not None:
+                raise NobodyLeft(failed) from None
+            raise
         if chosen.model.provider != record.lane and record.lane != "suspect":
             raise WrongLane(chosen.model.provider)
         if not record.call:
@@ -230,13 +251,21 @@ class EditRunner:
     async def _settle(self, held: Held, error: EditStudioError) -> None:
         """After an error: again later, or the end."""
         record = held.record
-        decision = after(error, failures=record.failures, chance=random.random())
+        decision = after(error, failures=record.failures, chance=random.random(), may_fall_back=_may_fall_back(record.spec))
         if isinstance(decision, Release):
+            if isinstance(error, NEXT_MODEL):
+                # This call is over, however it ended; the next turn is another model's.
+                held.resumable = False
+                await self._leases.checkpoint(record, patience_s=PATIENCE_S, call="", handle="")
             # With a handle the attempt is not over: its result can still be fetched.
             course = held.course if held.resumable else ended_by(held.course, error)
             await self._leases.release(record, decision, course, patience_s=PATIENCE_S)
             _log.info("an edit waits", extra={"job_id": record.id, "waiting_on": decision.waiting_on, "code": error.code})
             return
+        await self._fail(held, error)
+
+    async def _fail(self, held: Held, error: EditStudioError) -> None:
+        record = held.record
         course = ended_by(held.course, error).model_copy(update={"error": _failure(error, held)})
         bad = isinstance(error, ProviderError) and (error.retryable or error.status >= 500)
         outcome: Literal["bad", ""] = "bad" if bad else ""
@@ -258,6 +287,11 @@ def _chosen(course: Course, chosen: Recommendation, picture: SourcePicture, *, s
     if course.selection is None or course.model != chosen.model.id:
         update["selection"] = Selection(mode=chosen.mode, reason=chosen.reason, alternatives=chosen.alternatives)
     return course.model_copy(update=update)
+
+
+def _may_fall_back(spec: EditSpec) -> bool:
+    """A pinned model never becomes another."""
+    return spec.fallback == "auto" and spec.model is None
 
 
 def _wanted(size: str, *, resizes: bool) -> Wanted:

@@ -9,7 +9,10 @@ from tests.gateway.conftest import Api
 
 CATALOG = load_catalog()
 #: Every key of the mission's example of a model.
-MISSION_KEYS = "id name description cost tier max_resolution capabilities use_cases features supports_multi_image supports_controlnet languages"
+MISSION_KEYS = (
+    "id", "name", "description", "cost", "tier", "max_resolution", "capabilities", "use_cases", "features",
+    "supports_multi_image", "supports_controlnet", "languages",
+)  # fmt: skip
 MISSION_REQUEST = {
     "operation": "general_edit",
     "image_resolution": {"width": 1024, "height": 1024},
@@ -30,7 +33,7 @@ async def test_all_models_are_listed_in_catalogue_order_with_the_missions_keys(c
     assert [model["id"] for model in answer.json["models"]] == list(CATALOG.models)
     assert answer.json["total"] == len(CATALOG.models)
     assert answer.json["recommended"] is None
-    assert set(MISSION_KEYS.split()) <= set(answer.json["models"][0])
+    assert set(MISSION_KEYS) <= set(answer.json["models"][0])
 
 
 @pytest.mark.parametrize(

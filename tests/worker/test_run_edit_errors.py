@@ -91,7 +91,7 @@ async def test_the_fourth_failure_is_the_last(bench: EditBench) -> None:
     ],
 )
 async def test_what_cannot_be_mended_ends_the_edit_at_once(bench: EditBench, faults: str, code: str, by: str) -> None:
-    await bench.accept(PHOTO, prompt=faulty(faults))
+    await bench.accept(PHOTO, prompt=faulty(faults), model="qwen-edit")
     record = await bench.work()
     assert failed(record)[:2] == (code, by)
     assert [outcome for outcome, _ in outcomes(record)] == [code]
@@ -101,7 +101,7 @@ async def test_what_cannot_be_mended_ends_the_edit_at_once(bench: EditBench, fau
 
 @pytest.mark.parametrize("fault", ["truncated", "blank", "html"])
 async def test_an_output_that_is_no_result_is_kept_aside_and_not_charged(bench: EditBench, fault: str) -> None:
-    await bench.accept(PHOTO, prompt=faulty(fault))
+    await bench.accept(PHOTO, prompt=faulty(fault), model="qwen-edit")
     record = await bench.work()
     assert failed(record) == ("bad_output", "provider", True)
     assert outcomes(record) == [("bad_output", True)]
@@ -110,7 +110,7 @@ async def test_an_output_that_is_no_result_is_kept_aside_and_not_charged(bench: 
 
 
 async def test_an_output_that_is_the_input_is_no_result(bench: EditBench) -> None:
-    await bench.accept(pictures.encoded(pictures.photo(size=(300, 300)), "PNG"), prompt=faulty("echo"))
+    await bench.accept(pictures.encoded(pictures.photo(size=(300, 300)), "PNG"), prompt=faulty("echo"), fallback="none")
     assert failed(await bench.work())[0] == "bad_output"
 
 
@@ -185,3 +185,52 @@ async def test_a_picture_that_ends_our_processes_fails_without_saying_that_the_c
     record = await bench.work()
     assert failed(record)[0::2] == ("provider_error", None)
     assert outcomes(record) == [("provider_error", None)]
+
+
+async def test_another_model_does_what_one_failed_at_and_the_caller_pays_once(bench: EditBench) -> None:
+    accepted = await bench.accept(PHOTO, prompt=faulty("blank*1"))
+    moved_on = await bench.work()
+    assert (moved_on.state, moved_on.at, moved_on.call) == (JobState.QUEUED, "ready", "")
+    record = await bench.work()
+    assert (record.id, record.state) == (accepted.id, JobState.SUCCEEDED)
+    assert [attempt.model for attempt in record.course.attempts] == ["qwen-edit", "qwen-edit-plus"]
+    assert outcomes(record) == [("bad_output", True), ("succeeded", True)]
+    assert record.cost_micro_usd == 20_000
+    assert await bench.keys("rejected", record) == ["1/0"]
+
+
+async def test_a_model_that_fails_twice_is_left_for_the_next(bench: EditBench) -> None:
+    accepted = await bench.accept(PHOTO, prompt=faulty("503*2"))
+    for _ in range(2):
+        assert (await bench.work()).state is JobState.QUEUED
+        await bench.make_due(accepted)
+    record = await bench.work()
+    assert record.state is JobState.SUCCEEDED
+    assert [attempt.model for attempt in record.course.attempts] == ["qwen-edit", "qwen-edit", "qwen-edit-plus"]
+
+
+async def test_all_attempts_together_cost_no_more_than_the_bound(bench: EditBench) -> None:
+    await bench.accept(PHOTO, prompt=faulty("blank*1"), max_cost=0.03)
+    assert (await bench.work()).state is JobState.QUEUED
+    record = await bench.work()
+    assert failed(record)[0] == "bad_output"
+    assert outcomes(record) == [("bad_output", True)]
+    assert len(await bench.simulator.ledger()) == 1
+
+
+async def test_a_provider_that_refuses_our_account_is_not_asked_again(bench: EditBench) -> None:
+    await bench.accept(PHOTO, prompt=faulty("401"), provider="wavespeed")
+    assert (await bench.work()).state is JobState.QUEUED
+    record = await bench.work()
+    assert failed(record)[0] == "provider_unusable"
+    assert len(record.course.attempts) == 1
+
+
+async def test_a_pinned_model_never_becomes_another(bench: EditBench) -> None:
+    accepted = await bench.accept(PHOTO, prompt=faulty("503"), model="qwen-edit")
+    for _ in range(3):
+        assert (await bench.work()).state is JobState.QUEUED
+        await bench.make_due(accepted)
+    record = await bench.work()
+    assert failed(record)[0] == "provider_error"
+    assert {attempt.model for attempt in record.course.attempts} == {"qwen-edit"}
