@@ -101,6 +101,7 @@ async def _gateway_dies(caller: Caller, point: str) -> tuple[str, str]:
 
 
 async def test_gateway_dies_before_accept(caller: Caller) -> None:
+    """Nothing was promised; the caller repeats the request and gets one edit."""
     prompt, key = await _gateway_dies(caller, "before_accept")
     assert await _edits_with_key(caller, prompt) == 0
     again = await caller.post(prompt, key=key, model="qwen-edit")
@@ -111,6 +112,7 @@ async def test_gateway_dies_before_accept(caller: Caller) -> None:
 
 
 async def test_gateway_dies_after_accept_before_202(caller: Caller) -> None:
+    """The edit runs; repeating the request with its Idempotency-Key answers that edit."""
     prompt, key = await _gateway_dies(caller, "after_accept")
     again = await caller.post(prompt, key=key, model="qwen-edit")
     assert again.status == 202
@@ -121,6 +123,7 @@ async def test_gateway_dies_after_accept_before_202(caller: Caller) -> None:
 
 
 async def test_worker_dies_before_the_paid_call(caller: Caller) -> None:
+    """Another worker takes over within a lease; the call is made once."""
     job_id = await _dies_at(caller, "before_call")
     (job,) = await caller.succeeded(job_id)
     await _rescued(caller, job_id)
@@ -129,6 +132,7 @@ async def test_worker_dies_before_the_paid_call(caller: Caller) -> None:
 
 
 async def test_worker_dies_after_the_call_was_written_down_before_it_was_made(caller: Caller) -> None:
+    """The call is looked for, not found, and made once."""
     job_id = await _dies_at(caller, "after_call_started")
     (job,) = await caller.succeeded(job_id)
     await _rescued(caller, job_id)
@@ -139,6 +143,7 @@ async def test_worker_dies_after_the_call_was_written_down_before_it_was_made(ca
 
 
 async def test_worker_dies_inside_the_paid_call(caller: Caller) -> None:
+    """The call is found in the provider's history and its result fetched; paid once."""
     caller.stack.simulator.freeze()
     try:
         job_id = await caller.simulated()
@@ -155,6 +160,7 @@ async def test_worker_dies_inside_the_paid_call(caller: Caller) -> None:
 
 
 async def test_worker_dies_inside_a_synchronous_call(caller: Caller) -> None:
+    """The work is done again by another worker; the result is stored once."""
     frozen = [pid for worker in caller.stack.workers() for pid in worker.children()]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
@@ -170,6 +176,7 @@ async def test_worker_dies_inside_a_synchronous_call(caller: Caller) -> None:
 
 
 async def test_worker_dies_between_submit_answer_and_checkpoint(caller: Caller) -> None:
+    """The call is found by its name in the provider's history; paid once."""
     job_id = await _dies_at(caller, "after_submit")
     assert (await caller.record(job_id))["call"] == "started"
     (job,) = await caller.succeeded(job_id)
@@ -179,6 +186,7 @@ async def test_worker_dies_between_submit_answer_and_checkpoint(caller: Caller) 
 
 
 async def test_worker_dies_after_the_handle_is_stored(caller: Caller) -> None:
+    """Another worker polls the same handle; paid once."""
     job_id = await _dies_at(caller, "after_handle")
     (job,) = await caller.succeeded(job_id)
     await _rescued(caller, job_id)
@@ -189,6 +197,7 @@ async def test_worker_dies_after_the_handle_is_stored(caller: Caller) -> None:
     ("point", "local"), [("before_store", False), ("after_store", False), ("before_finish", False), ("after_store", True)]
 )
 async def test_worker_dies_after_s3_put_before_finish(caller: Caller, point: str, local: bool) -> None:
+    """A whole result is adopted, half of one is made again from the handle; paid once."""
     job_id = await _dies_at(caller, point, local=local)
     (job,) = await caller.succeeded(job_id)
     await _rescued(caller, job_id)
@@ -198,6 +207,7 @@ async def test_worker_dies_after_s3_put_before_finish(caller: Caller, point: str
 
 
 async def test_worker_dies_after_finish(caller: Caller) -> None:
+    """The edit has ended; its event is delivered by another worker."""
     job_id = await _dies_at(caller, "after_finish")
     (job,) = await caller.succeeded(job_id)
     await _undisturbed(caller, job_id)
@@ -205,6 +215,7 @@ async def test_worker_dies_after_finish(caller: Caller) -> None:
 
 
 async def test_worker_frozen_past_its_lease_then_thaws(caller: Caller) -> None:
+    """Another worker finishes; the frozen one changes nothing when it wakes."""
     job_id = await caller.simulated(f"slow={1.5 * LEASE_S}s")
     await caller.until(job_id, call="handle")
     frozen = await _holder(caller, job_id)
@@ -220,6 +231,7 @@ async def test_worker_frozen_past_its_lease_then_thaws(caller: Caller) -> None:
 
 
 async def test_worker_thaws_and_gets_the_very_edit_that_it_still_holds(caller: Caller) -> None:
+    """Its old turn is void, its new one goes on from the handle."""
     others = caller.stack.workers()
     thawing = caller.stack.start_worker()
     await asyncio.to_thread(thawing.ready)
@@ -244,6 +256,7 @@ async def test_worker_thaws_and_gets_the_very_edit_that_it_still_holds(caller: C
 
 
 async def test_sigterm_with_a_polled_job(caller: Caller) -> None:
+    """The edit is given back at once and polled on by another worker."""
     job_id = await caller.simulated("slow=4s")
     await caller.until(job_id, call="handle")
     leaving = await _holder(caller, job_id)
@@ -256,6 +269,7 @@ async def test_sigterm_with_a_polled_job(caller: Caller) -> None:
 
 
 async def test_sigterm_in_the_middle_of_a_submit(caller: Caller) -> None:
+    """The submit is finished, its handle kept, the edit given back."""
     caller.stack.simulator.freeze()
     try:
         job_id = await caller.simulated("slow=20s")
@@ -276,6 +290,7 @@ async def test_sigterm_in_the_middle_of_a_submit(caller: Caller) -> None:
 
 
 async def test_sigterm_with_a_synchronous_call(caller: Caller) -> None:
+    """The call is finished before the process ends."""
     others = caller.stack.workers()
     leaving = caller.stack.start_worker()
     await asyncio.to_thread(leaving.ready)
@@ -295,6 +310,7 @@ async def test_sigterm_with_a_synchronous_call(caller: Caller) -> None:
 
 
 async def test_redis_killed_and_restarted(caller: Caller) -> None:
+    """Workers hold what they have and go on; nothing is lost, nothing paid again."""
     job_ids = [await caller.simulated("slow=2s"), await caller.simulated(), await caller.local()]
     await caller.until(job_ids[0], call="handle")
     caller.stack.redis.kill()
@@ -307,6 +323,7 @@ async def test_redis_killed_and_restarted(caller: Caller) -> None:
 
 
 async def test_worker_started_while_redis_is_away_says_so_and_ends(caller: Caller) -> None:
+    """One line on stderr, exit code 1."""
     caller.stack.redis.kill()
     try:
         worker = caller.stack.start_worker()
@@ -317,6 +334,7 @@ async def test_worker_started_while_redis_is_away_says_so_and_ends(caller: Calle
 
 
 async def test_redis_frozen(caller: Caller) -> None:
+    """The gateway answers 503 within seconds; workers hold their results until it is back."""
     job_ids = [await caller.simulated("slow=2s"), await caller.simulated()]
     await caller.until(job_ids[0], call="handle")
     prompt, key = f"paint it like {uuid.uuid4().hex}", uuid.uuid4().hex
@@ -337,6 +355,7 @@ async def test_redis_frozen(caller: Caller) -> None:
 
 
 async def test_redis_takes_no_writes_during_a_failover(caller: Caller) -> None:
+    """Workers wait and repeat; nothing is lost."""
     job_ids = [await caller.simulated("slow=2s"), await caller.simulated()]
     await caller.until(job_ids[0], call="handle")
     await caller.store.replicaof("127.0.0.1", free_port())
@@ -353,6 +372,7 @@ async def test_redis_takes_no_writes_during_a_failover(caller: Caller) -> None:
 
 
 async def test_redis_at_maxmemory(caller: Caller) -> None:
+    """New edits are refused with 503; running ones finish."""
     running, waiting = await caller.simulated("slow=2s"), await caller.simulated()
     await caller.until(running, call="handle")
     await caller.store.config_set("maxmemory", "1")
@@ -369,6 +389,7 @@ async def test_redis_at_maxmemory(caller: Caller) -> None:
 
 
 async def test_s3_down(caller: Caller) -> None:
+    """Submits answer 503; a worker keeps the bytes and stores them when storage is back; paid once."""
     job_id = await caller.simulated("slow=1.5s")
     await caller.until(job_id, call="handle")
     worker = await _holder(caller, job_id)
@@ -386,6 +407,7 @@ async def test_s3_down(caller: Caller) -> None:
 
 @pytest.mark.parametrize("fault", ["503*2", "429=1s*2", "poll-503*2", "lost-answer*1", "5000*1"])
 async def test_provider_down_or_429(caller: Caller, fault: str) -> None:
+    """The edit waits, its lane pauses for everybody, then it succeeds."""
     job_id = await caller.simulated(fault)
     (job,) = await caller.succeeded(job_id)
     # A task that the provider accepted and failed is a second, known attempt.
@@ -394,6 +416,7 @@ async def test_provider_down_or_429(caller: Caller, fault: str) -> None:
 
 
 async def test_webhook_receiver_down(caller: Caller) -> None:
+    """Delivered later under the same webhook-id."""
     caller.receiver.refuse = 3
     job_id = await caller.local()
     await caller.succeeded(job_id)
@@ -404,6 +427,7 @@ async def test_webhook_receiver_down(caller: Caller) -> None:
 
 
 async def test_poison_job(caller: Caller) -> None:
+    """After two dead workers it runs alone, after three it fails `worker_crashed`; the edits beside it succeed."""
     poison = await caller.simulated("slow=60s")
     beside = [await caller.simulated("slow=2s") for _ in range(3)] + [await caller.local() for _ in range(3)]
     for gen in ("1", "2", "3"):
@@ -420,6 +444,7 @@ async def test_poison_job(caller: Caller) -> None:
 
 
 async def test_take_reply_lost(caller: Caller) -> None:
+    """The worker asks again and gets the same edits; none is lost or counted as killed."""
     others = caller.stack.workers()
     async with lossy_proxy(caller.stack.redis.port, lambda request, answer: b"took:" in request and b"edit_" in answer) as proxy:
         worker = caller.stack.start_worker(EDIT_STUDIO_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
@@ -434,6 +459,7 @@ async def test_take_reply_lost(caller: Caller) -> None:
 
 
 async def test_finish_reply_lost(caller: Caller) -> None:
+    """Finishing again changes nothing; one event, one charge."""
     others = caller.stack.workers()
     async with lossy_proxy(caller.stack.redis.port, lambda request, answer: b"$9\r\nsucceeded\r\n" in request) as proxy:
         worker = caller.stack.start_worker(EDIT_STUDIO_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
@@ -449,6 +475,7 @@ async def test_finish_reply_lost(caller: Caller) -> None:
 
 
 async def test_worker_outlives_a_lost_health_report(caller: Caller) -> None:
+    """The worker goes on working."""
     others = caller.stack.workers()
     async with lossy_proxy(caller.stack.redis.port, lambda request, answer: b"arq:health-check" in request) as proxy:
         worker = caller.stack.start_worker(EDIT_STUDIO_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")

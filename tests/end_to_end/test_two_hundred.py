@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.end_to_end.caller import Caller, calling, until
 from tests.end_to_end.crowd import all_ended, jobs_of, states_of, told_once
-from tests.end_to_end.stack import Stack
+from tests.end_to_end.stack import Child, Stack
 
 _EDITS = 200
 _WORKERS = 3
@@ -15,7 +15,7 @@ _DEADLINE_S = 90.0
 
 
 async def test_two_hundred_edits_survive_three_killed_workers_and_a_killed_redis(tmp_path: Path) -> None:
-    with Stack(tmp_path / "stack", latency_s=2.0) as stack:
+    with Stack(tmp_path / "stack", latency_s=2.0, EDIT_STUDIO_WORKER_SLOTS="12") as stack:
         workers = [stack.start_worker() for _ in range(_WORKERS)]
         for worker in workers:
             await asyncio.to_thread(worker.ready)
@@ -33,6 +33,10 @@ async def test_two_hundred_edits_survive_three_killed_workers_and_a_killed_redis
                     await _so_many_ended(caller, job_ids, 20 + 40 * number)
                     worker.kill()
                     stack.start_worker()
+                    victims = await _held_by(caller, job_ids, worker)
+                    assert victims
+                    # Three kills under one edit would end it, as a poison; here no edit meets more than one.
+                    await all_ended(caller, victims, deadline_s=_DEADLINE_S)
                 await _so_many_ended(caller, job_ids, 140)
                 stack.redis.kill()
                 await asyncio.to_thread(stack.redis.start)
@@ -50,6 +54,12 @@ async def test_two_hundred_edits_survive_three_killed_workers_and_a_killed_redis
             hit = sum(record.get("kills", "0") != "0" for record in records)
             assert hit > 0
             print(f"{_EDITS} edits, {hit} lost their worker, all succeeded and billed once; {late} webhooks still on their way")
+
+
+async def _held_by(caller: Caller, job_ids: list[str], worker: Child) -> list[str]:
+    """The edits that a dead worker has left behind."""
+    records = [(job_id, await caller.record(job_id)) for job_id in job_ids]
+    return [job_id for job_id, record in records if record["state"] == "running" and f"-{worker.pid}-" in record["worker"]]
 
 
 async def _so_many_ended(caller: Caller, job_ids: list[str], wanted: int) -> None:
