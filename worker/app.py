@@ -121,10 +121,13 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
         # The first edit should not wait for a process to start and for its imports.
         await asyncio.gather(*(pool.run(warm_up, timeout_s=_WARM_UP_S) for _ in range(settings.pool_processes)))
         await hands.beat()
-        loops = [asyncio.create_task(hands.beat_for_ever()), asyncio.create_task(maintenance.run_for_ever())]
+        maintaining = asyncio.create_task(maintenance.run_for_ever())
+        loops = [asyncio.create_task(hands.beat_for_ever()), maintaining]
         try:
             yield worker
         finally:
+            maintenance.stop()
+            await asyncio.wait((maintaining,), timeout=2 * settings.redis_timeout_s)
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from shared.errors import EditStudioError
 from shared.job import JobRecord
 from shared.queue import RUN_EDIT, deserialize, serialize
-from shared.store.leases import Leases
+from shared.store.leases import Leases, Release
 
 POLL_S = 3.0  #: safety net; a publish wakes an idle worker at once
 _TAKEN_AT_ONCE = 64
@@ -60,6 +60,7 @@ class EditWorker(Worker):
         self._leases = leases
         self._providers = tuple(providers)
         self._taken = 0
+        self._taking = asyncio.Lock()
         self._drain = drain
         self._draining: asyncio.Future[None] | None = None
 
@@ -91,10 +92,14 @@ class EditWorker(Worker):
         want = min(free, _TAKEN_AT_ONCE)
         # The nonce stays the same until there is an answer: a lost one is answered again, not lost with its edits.
         nonce = f"{os.getpid()}-{self._taken}"
-        records = await self._leases.take(self.name, nonce=nonce, want=want, providers=self._providers)
-        self._taken += 1
-        for record in records:
-            self._start(record)
+        async with self._taking:
+            records = await self._leases.take(self.name, nonce=nonce, want=want, providers=self._providers)
+            self._taken += 1
+            for record in records:
+                if self.is_stopped:
+                    await self._leases.release(record, Release())
+                else:
+                    self._start(record)
         return len(records) == want
 
     def _start(self, record: JobRecord) -> None:
@@ -120,6 +125,12 @@ class EditWorker(Worker):
             return
         super().handle_sig_wait_for_completion(signum)
         self._draining = asyncio.ensure_future(self._drain())
+
+    async def _sleep_until_tasks_complete(self) -> None:
+        """Wait for the edits in hand, and for those that were asked for before the stop: they are ours before we know them."""
+        async with self._taking:
+            pass
+        await super()._sleep_until_tasks_complete()
 
     @property
     def is_stopped(self) -> bool:

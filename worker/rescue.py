@@ -20,11 +20,17 @@ class Maintenance:
         self._leases = leases
         self._send_due = send_due
         self._shortened = min(1.0, lease_s / 8)
+        self._stopped = False
         self.poke = asyncio.Event()  #: something is due now
 
+    def stop(self) -> None:
+        """End after the pass that is under way: a webhook taken by a pass that is cut off would be hidden for a minute."""
+        self._stopped = True
+        self.poke.set()
+
     async def run_for_ever(self) -> None:
-        """Loop until canceled; trouble with Redis is logged and outlived."""
-        while True:
+        """Loop until `stop`; trouble with Redis is logged and outlived."""
+        while not self._stopped:
             try:
                 found = await self._leases.reap()
                 if any(found.values()):

@@ -30,6 +30,7 @@ TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 _POLL_S = 0.02
 _CALL_S = 20.0
 DEADLINE_S = 45.0
+_TOLD_S = 75.0  #: a webhook whose sender was killed is due again after a minute
 
 
 @dataclass
@@ -175,7 +176,11 @@ class Caller:
     async def heard_once(self, job_ids: Iterable[str]) -> None:
         """Every one was told under one webhook-id, with its last state."""
         wanted = set(job_ids)
-        await until(lambda: _true(wanted <= self.receiver.ids.keys()), lambda: f"not told: {wanted - self.receiver.ids.keys()}")
+
+        async def so() -> bool:
+            return wanted <= self.receiver.ids.keys()
+
+        await until(so, lambda: f"not told: {wanted - self.receiver.ids.keys()}", deadline_s=_TOLD_S)
         for job_id in wanted:
             assert len(self.receiver.ids[job_id]) == 1, self.receiver.ids[job_id]
             assert self.receiver.states[job_id] == (await self.record(job_id))["state"]
@@ -222,7 +227,3 @@ async def until(fact: Callable[[], Awaitable[bool]], otherwise: Callable[[], str
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         raise AssertionError(otherwise()) from None
-
-
-async def _true(value: bool) -> bool:
-    return value

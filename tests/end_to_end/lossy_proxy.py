@@ -10,12 +10,17 @@ _CHUNK_BYTES = 1024 * 1024
 
 @dataclass
 class LossyProxy:
-    """`loses(request, answer)` says of the last chunk each way whether the answer is lost; it is, with its connection, once."""
+    """`loses(request, answer)` says of the last chunk each way whether the answer is lost; it is, with its connection, once.
+
+    `holds`: the answer is not lost, but held until `go_on` is set.
+    """
 
     target_port: int
     loses: Callable[[bytes, bytes], bool]
+    holds: bool = False
     port: int = 0
     lost: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +46,9 @@ class LossyProxy:
             while chunk := await theirs.read(_CHUNK_BYTES):
                 if not self.lost.is_set() and self.loses(request, chunk):
                     self.lost.set()
-                    return
+                    if not self.holds:
+                        return
+                    await self.go_on.wait()
                 writer.write(chunk)
                 await writer.drain()
 
@@ -65,9 +72,11 @@ class LossyProxy:
 
 
 @asynccontextmanager
-async def lossy_proxy(target_port: int, loses: Callable[[bytes, bytes], bool]) -> AsyncIterator[LossyProxy]:
+async def lossy_proxy(
+    target_port: int, loses: Callable[[bytes, bytes], bool], *, holds: bool = False
+) -> AsyncIterator[LossyProxy]:
     """A proxy on a free port in front of `target_port`."""
-    proxy = LossyProxy(target_port, loses)
+    proxy = LossyProxy(target_port, loses, holds)
     server = await asyncio.start_server(proxy.take, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:

@@ -289,6 +289,29 @@ async def test_sigterm_in_the_middle_of_a_submit(caller: Caller) -> None:
     await caller.heard_once([job_id])
 
 
+async def test_sigterm_while_edits_are_being_taken(caller: Caller) -> None:
+    """What was asked for before the stop and is answered after it goes back at once."""
+    others = caller.stack.workers()
+    port = caller.stack.redis.port
+    async with lossy_proxy(port, lambda request, answer: b"took:" in request and b"edit_" in answer, holds=True) as proxy:
+        leaving = caller.stack.start_worker(
+            EDIT_STUDIO_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0", EDIT_STUDIO_REDIS_TIMEOUT_S=str(DEADLINE_S)
+        )
+        await asyncio.to_thread(leaving.ready)
+        with caller.stack.frozen(others):
+            job_id = await caller.simulated()
+            await proxy.lost.wait()
+            leaving.process.terminate()
+            await _has_left(caller, job_id)
+            proxy.go_on.set()
+            assert await _ended(leaving) == 0, leaving.said()
+            assert (await caller.record(job_id))["at"] == "ready"
+    (job,) = await caller.succeeded(job_id)
+    record = await caller.record(job_id)
+    assert (record.get("kills", "0"), record["attempts"]) == ("0", "2"), record
+    assert await caller.times_billed(job) == 1
+
+
 async def test_sigterm_with_a_synchronous_call(caller: Caller) -> None:
     """The call is finished before the process ends."""
     others = caller.stack.workers()
