@@ -9,7 +9,7 @@ from shared.catalog.load import load_catalog
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-MATRIX = ROOT / "tests/end_to_end/test_failure_matrix.py"
+MATRIX = [ROOT / "tests/end_to_end" / name for name in ("test_failure_matrix.py", "test_outage_matrix.py")]
 
 
 def models_table() -> str:
@@ -39,7 +39,7 @@ def settings_rows() -> str:
 def promises_table() -> str:
     """Every test of the failure matrix with the first line of what it says of itself."""
     lines = ["| when | what happens | test |", "|---|---|---|"]
-    for node in ast.parse(MATRIX.read_text()).body:
+    for node in (node for file in MATRIX for node in ast.parse(file.read_text()).body):
         if isinstance(node, (ast.AsyncFunctionDef, ast.FunctionDef)) and node.name.startswith("test_"):
             said = (ast.get_docstring(node) or "").split("\n")[0]
             when = node.name.removeprefix("test_").replace("_", " ")
