@@ -8,11 +8,10 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from shared.candidates import Circumstances
+from shared.adjustments import parse
+from shared.candidates import EXACT
 from shared.catalog.load import Catalog
-from shared.edit import EditSpec
-from shared.errors import NoCapableModel
-from shared.recommend import recommend
+from shared.edit import EditSpec, Operation
 
 RUN_EDIT = "run_edit"  #: run_edit(ctx, record: JobRecord)
 
@@ -31,15 +30,25 @@ def deserialize(data: bytes) -> dict[str, Any]:
 
 
 def lane_of(spec: EditSpec, catalog: Catalog, providers_seen: Collection[str]) -> str:
-    """The lane an edit waits in: the provider that will probably do it. The worker chooses; it moves the edit if it must.
+    """The lane an edit waits in: the provider that will probably do it, told from operation and base price alone.
 
+    The worker chooses with all that it knows, and moves the edit where this was wrong; the gateway has no time for it.
     `providers_seen`: those that some live worker is configured for. When none fits, any worker may say so: the lane of a
     provider that needs no key.
     """
-    info = spec.image.info
-    try:
-        now = Circumstances(configured=providers_seen, upright_size=info.upright_size if info else None)
-        chosen = recommend(spec, catalog=catalog, now=now)
-    except NoCapableModel:
+    if spec.model is not None and spec.model in catalog.models:
+        return catalog.models[spec.model].provider
+    able = [
+        model
+        for model in catalog.models.values()
+        if spec.operation in model.operations
+        and model.status == "active"
+        and model.provider in providers_seen
+        and spec.provider in (None, model.provider)
+    ]
+    if spec.operation is Operation.GENERAL_EDIT and any(EXACT in model.capabilities for model in able):
+        exact = parse(spec.prompt or "") is not None
+        able = [model for model in able if (EXACT in model.capabilities) == exact] or able
+    if not able:
         return next((name for name, entry in catalog.providers.items() if not entry.needs_key), "none")
-    return chosen.model.provider
+    return min(able, key=lambda model: (model.quality == "basic", model.price.base)).provider
