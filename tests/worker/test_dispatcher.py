@@ -129,7 +129,6 @@ async def own_bench(own_redis: RedisServer, make_settings: Callable[..., Any]) -
     await redis.aclose(close_connection_pool=True)
 
 
-@pytest.mark.parametrize("busy", [False, True], ids=["while taking", "with full slots, at the health check"])
 async def test_sigterm_gives_back_what_can_be_resumed_and_lets_the_rest_end(
     make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
