@@ -76,10 +76,17 @@ class Bench:
         return [(await self.jobs.accept(make_job())).record.id for _ in range(count)]
 
     async def close(self) -> None:
+        """End the worker as its process does: told to stop, then canceled once.
+
+        Being told matters: redis-py awaits each send in `asyncio.wait_for`, which on Python 3.11 drops a cancel that comes
+        in the same turn of the loop as its end.
+        """
         self.go_on.set()
+        self.worker.allow_pick_jobs = False
         if self.main is not None:
             self.main.cancel()
-            await asyncio.gather(self.main, return_exceptions=True)
+            async with asyncio.timeout(WAIT_S):
+                await asyncio.gather(self.main, return_exceptions=True)
         await self.worker.close()
 
 

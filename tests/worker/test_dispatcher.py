@@ -129,6 +129,50 @@ async def own_bench(own_redis: RedisServer, make_settings: Callable[..., Any]) -
     await redis.aclose(close_connection_pool=True)
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["while taking", "with full slots, at the health check"])
+async def test_a_redis_that_goes_away_does_not_end_the_worker(
+    own_bench: Bench,
+    own_redis: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    busy: bool,
+) -> None:
+    monkeypatch.setattr(dispatcher, "POLL_S", 0.02)
+    own_bench.worker.health_check_interval = 0.01
+    expected = await own_bench.accept(2) if busy else []
+    own_bench.start()
+    await until(lambda: own_bench.running == int(busy) and own_bench.worker._last_health_check > 0)
+    own_redis.kill()
+    await until(lambda: any("taking edits failed" in line.getMessage() for line in caplog.records))
+    own_redis.start()
+    own_bench.go_on.set()
+    expected += await own_bench.accept()
+    await until(lambda: sorted(own_bench.started) == sorted(expected))
+    assert own_bench.main is not None
+    assert not own_bench.main.done()
+
+
+async def test_a_cancel_that_gets_lost_does_not_keep_a_stopped_worker(make: Callable[..., Bench]) -> None:
+    bench = make()
+    entered, lost = asyncio.Event(), asyncio.Event()
+
+    async def deaf() -> None:
+        entered.set()
+        try:
+            await asyncio.sleep(WAIT_S)
+        except asyncio.CancelledError:
+            lost.set()
+
+    bench.worker.heart_beat = deaf  # type: ignore[method-assign]
+    bench.worker.wake.set()
+    bench.start()
+    await entered.wait()
+    await bench.close()
+    assert lost.is_set()
+    assert bench.main is not None
+    assert bench.main.done()
+
+
 async def test_sigterm_gives_back_what_can_be_resumed_and_lets_the_rest_end(
     make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
