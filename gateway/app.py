@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import cache
 
 from aiohttp import web
 
@@ -14,21 +15,23 @@ from gateway.openapi import openapi_route
 from gateway.problems import problems, set_common_headers
 from gateway.query import read_query
 from gateway.route import ROUTE, Call, Route
-from gateway.routes import events, health, job_pictures, jobs, models, process, reference, webhooks
+from gateway.routes import events, health, job_pictures, jobs, models, process, receipts, reference, webhooks
 from shared.catalog.load import load_catalog
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.changes import Changes
 from shared.store.connection import Scripts, open_redis
 from shared.store.durability import check_durability
+from shared.store.experience import Experiences
 from shared.store.jobs import Jobs
 from shared.store.tenants import Tenants
 from shared.store.webhooks import Outbox
 
 
+@cache
 def all_routes() -> tuple[Route, ...]:
-    """Every route of the gateway."""
-    modules = (models, process, jobs, job_pictures, events, webhooks, reference, health)
+    """Every route of the gateway. The document of them takes a while to make, so they are put together once in a process."""
+    modules = (models, process, jobs, job_pictures, receipts, events, webhooks, reference, health)
     routes = tuple(route for module in modules for route in module.ROUTES)
     return (*routes, openapi_route(routes))
 
@@ -61,6 +64,7 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
 
     Raises StoreUnavailable, VolatileRedis, StorageUnavailable, CatalogInvalid.
     """
+    catalog = load_catalog(settings.catalog_dir)
     redis = open_redis(settings)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
     await check_durability(redis, settings)
@@ -72,10 +76,11 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
     stack.push_async_callback(changes.close)
     return Connections(
         settings=settings,
-        catalog=load_catalog(settings.catalog_dir),
+        catalog=catalog,
         storage=storage,
         links=Links(storage, life_s=settings.link_life_s),
         jobs=Jobs(scripts, settings),
+        experiences=Experiences(scripts, catalog),
         tenants=Tenants(scripts, settings),
         outbox=Outbox(scripts),
         changes=changes,

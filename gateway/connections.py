@@ -16,6 +16,7 @@ from shared.job_view import job_view
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.changes import Changes
+from shared.store.experience import Experiences
 from shared.store.jobs import Jobs
 from shared.store.tenants import Tenants
 from shared.store.webhooks import Outbox
@@ -87,6 +88,7 @@ class Connections:
     storage: Storage
     links: Links
     jobs: Jobs
+    experiences: Experiences
     tenants: Tenants
     outbox: Outbox
     changes: Changes

@@ -11,10 +11,11 @@ from gateway.connections import Connections
 from gateway.fields import Faults, parse_json
 from gateway.form import FormReader
 from gateway.pictures import REFERENCE_FILES, Picture, given_pictures, judge_pictures
-from gateway.rules import check_wishes
+from gateway.rules import check_wishes, spec_of
 from gateway.spool import Content
 from shared.edit import EditOptions, EditRequest, Role
 from shared.errors import UnsupportedMediaType
+from shared.pinned import check_possible
 
 JSON, FORM = "application/json", "multipart/form-data"
 #: The largest body of a request that carries no picture.
@@ -40,7 +41,7 @@ async def read_submission(request: web.Request, connections: Connections, tenant
 
     Raises:
         UnsupportedMediaType, BodyTooLarge, IncompleteBody, InvalidJson, InvalidMultipart, Overloaded, StoreUnavailable.
-        ValidationFailed, or the one class that all faults share, with every fault that was found.
+        ValidationFailed, or the one class that all faults share, with every fault that was found; NoCapableModel.
     """
     reader = BodyReader(request, max_bytes=connections.settings.body_max_bytes)
     if request.content_type == JSON:
@@ -81,7 +82,15 @@ async def _judge(
     faults = Faults()
     given = given_pictures(wishes, files, faults)
     check_wishes(wishes, {field_of(one.role): one.pointer for one in given}, connections, faults)
-    first_frame = wishes.animated == "first"
-    pictures = await judge_pictures(given, first_frame=first_frame, tenant=tenant, connections=connections, faults=faults)
+    pictures = await judge_pictures(
+        given,
+        first_frame=wishes.animated == "first",
+        mask_mode=wishes.mask_mode,
+        tenant=tenant,
+        connections=connections,
+        faults=faults,
+    )
     faults.raise_any()
+    refs = [picture.ref for picture in pictures]
+    check_possible(spec_of(wishes, refs), connections.catalog, {field_of(one.role): one.pointer for one in given})
     return Submission(wishes, pictures)

@@ -9,10 +9,12 @@ import pybase64
 
 from gateway.connections import Connections
 from gateway.fields import Faults, pointer_to
+from gateway.masks import check_mask
 from gateway.rules import check_address
 from gateway.spool import OFF_LOOP_BYTES, Content, sha256_of
 from shared.edit import REFERENCE_IMAGES_MAX, EditRequest, InputRef, Role
 from shared.errors import Gone, InvalidBase64, MaskInvalid, NotFound, PictureError, PictureTooLarge
+from shared.mask import MaskMode
 from shared.picture import PictureInfo, content_type, extension, read_info
 
 SINGLE_ROLES = (Role.IMAGE, Role.MASK, Role.BACKGROUND_IMAGE, Role.LIGHTING_IMAGE)
@@ -74,13 +76,19 @@ def given_pictures(request: EditRequest, files: Mapping[str, Sequence[Content]],
 
 
 async def judge_pictures(
-    given: Sequence[Given], *, first_frame: bool, tenant: str, connections: Connections, faults: Faults
+    given: Sequence[Given], *, first_frame: bool, mask_mode: MaskMode, tenant: str, connections: Connections, faults: Faults
 ) -> list[Picture]:
     """The good ones of `given`, in order; what is wrong with the others is added to `faults`. Raises StoreUnavailable."""
     judging = [_judge(one, first_frame, tenant, connections, faults) for one in given]
     judged = await asyncio.gather(*judging) if len(judging) > 1 else [await one for one in judging]
     pictures = [picture for picture in judged if picture is not None]
     _check_mask_size(pictures, faults)
+    for picture in pictures:
+        if picture.ref.role is Role.MASK and picture.content is not None and picture.ref.info is not None and not faults:
+            try:
+                await check_mask(picture.content, picture.ref.info, mask_mode)
+            except MaskInvalid as error:
+                faults.add_error(picture.pointer, error)
     return pictures
 
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from gateway.connections import Connections
 from gateway.fields import Faults, did_you_mean, pointer_to
-from shared.edit import EditOptions, EditSpec, InputRef
+from shared.edit import EditOptions, EditSpec, InputRef, Operation
 from shared.errors import UnknownModel, UnsupportedParameter, UrlNotAllowed, ValidationFailed
 from shared.operations import EXPAND_FIELDS, OPERATIONS, SPECIFIC_FIELDS, OperationRules
 from shared.pinned import check_pinned
 from shared.url_rules import check_url
 
+FACTOR_MAX = 16  #: times each side, of an upscale
 _NO_WISHES = EditSpec()
 #: Pictures are not looked up by field: they are given in several.
 _SPECIFIC_NAMES = frozenset(SPECIFIC_FIELDS) & frozenset(EditOptions.model_fields)
@@ -83,6 +84,12 @@ def _check_model(options: EditOptions, connections: Connections, faults: Faults)
 
 
 def _check_size(options: EditOptions, connections: Connections, faults: Faults) -> None:
+    factor = options.options.get("factor")
+    if options.operation is Operation.UPSCALE and factor is not None:
+        if isinstance(factor, (bool, str)) or not 1 < factor <= FACTOR_MAX:
+            faults.add(pointer_to("options", "factor"), "invalid_value", f"a number over 1, {FACTOR_MAX} at most")
+        elif "x" in options.size:
+            faults.add(pointer_to("options", "factor"), "invalid_value", "give size or options.factor, not both")
     if "x" not in options.size:
         return
     width, height = (int(side) for side in options.size.split("x"))

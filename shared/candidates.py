@@ -1,23 +1,25 @@
 """Who can do an edit at what price, and what keeps the others out (pure)."""
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 
 from shared.adjustments import parse
 from shared.catalog.load import Catalog
 from shared.catalog.model import Model, Size
 from shared.edit import EditSpec, Operation, Role
-from shared.geometry import GeometryPlan, plan_geometry
-from shared.parameters import made_parameters, out_of_range, parameters_for, unsupported
+from shared.geometry import enlarged_size, plan_edit, plan_geometry, wanted_size
+from shared.parameters import enlarges_times, lacking, made_parameters, out_of_range, parameters_for, unsupported
 from shared.pricing import price_usd
 from shared.score import NONE_YET, Experience
 
 EXACT = "exact_adjustments"  #: the capability of a model that does prompts of `shared.adjustments`, and no others
+BESIDE = (Role.BACKGROUND_IMAGE, Role.LIGHTING_IMAGE)  #: pictures with a role of their own, which not every model takes
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _TOO_LARGE = "resolution"
+_ENLARGED_LEAST = 1.01  # times: an upscale that comes to less is none
 _REDRAWING = (
     Operation.GENERAL_EDIT,
     Operation.INPAINT,
@@ -49,17 +51,23 @@ class Candidate:
 class Circumstances:
     """What beside the wish decides. `configured`: providers; `down`: models whose circuit is open.
 
-    `upright_size`: of the picture, None while it is unknown. `experience`: by model id, for the wish's operation.
+    `upright_size`: of the picture, None while it is unknown. `part_size`: of what lies around its mask, None without one or while
+    that is unknown; then the whole picture is reckoned with. `experience`: by model id, for the wish's operation.
     """
 
     configured: Collection[str]
     upright_size: tuple[int, int] | None = None
+    part_size: tuple[int, int] | None = None
     down: Collection[str] = ()
     experience: Mapping[str, Experience] | None = None
 
     def experience_of(self, model: Model) -> Experience:
         """What is known of a model."""
         return (self.experience or {}).get(model.id, NONE_YET)
+
+    def shown_to(self, model: Model) -> tuple[int, int] | None:
+        """The size of what the model is shown: one that takes no masks sees only the part around them."""
+        return self.part_size if self.part_size is not None and model.mask.kind == "composited" else self.upright_size
 
 
 def candidates_for(spec: EditSpec, catalog: Catalog, now: Circumstances) -> tuple[list[Candidate], tuple[Exclusion, ...], bool]:
@@ -72,11 +80,7 @@ def candidates_for(spec: EditSpec, catalog: Catalog, now: Circumstances) -> tupl
     excluded: list[Exclusion] = []
     too_large: list[Candidate] = []
     for model in catalog.models.values():
-        why = next(_at_a_glance(spec, model, now, exact=exact), None)
-        candidate = None
-        if why is None:
-            candidate = Candidate(model, price_of(spec, model, now.upright_size), now.experience_of(model))
-            why = next(_looked_into(spec, candidate, now), None)
+        candidate, why = _judged(spec, model, now, exact=exact)
         if why is not None:
             excluded.append(Exclusion(model.id, *why))
             if candidate is not None and why[0] == _TOO_LARGE and _may_shrink(spec, model):
@@ -92,18 +96,28 @@ def candidates_for(spec: EditSpec, catalog: Catalog, now: Circumstances) -> tupl
     return chosen, tuple(exclusion for exclusion in excluded if exclusion.model_id not in names), True
 
 
-def price_of(spec: EditSpec, model: Model, upright_size: tuple[int, int] | None) -> Decimal:
-    """USD for the very parameters that the edit comes to with this model."""
-    made = {}
-    if upright_size is not None:
-        made = made_parameters(model, _plan(upright_size, model.size), spec.output_format)
+def what_keeps_out(spec: EditSpec, model: Model, now: Circumstances) -> tuple[str, str] | None:
+    """(code, why) of the first thing that keeps this one model out, if any. To be made smaller keeps none out that may be."""
+    exact = spec.operation is Operation.GENERAL_EDIT and parse(spec.prompt or "") is not None
+    _, why = _judged(spec, model, now, exact=exact)
+    return None if why is not None and why[0] == _TOO_LARGE and _may_shrink(spec, model) else why
+
+
+def price_of(spec: EditSpec, model: Model, shown: tuple[int, int] | None) -> Decimal:
+    """USD for the very parameters that the edit comes to with this model. `shown`: the size of what it is shown, if known."""
+    made: dict[str, str | int] = {}
+    if shown is not None and (plan := plan_edit(spec, model, shown)) is not None:
+        made = made_parameters(model, plan.canvas, spec.output_format, enlarged=enlarged_size(spec, shown))
     return price_usd(model, parameters_for(spec, model, made))
 
 
-# Planning tries hundreds of sizes, and pictures of one size come in crowds.
-@lru_cache(maxsize=8_192)
-def _plan(upright_size: tuple[int, int], size: Size) -> GeometryPlan:
-    return plan_geometry(upright_size, size)
+def _judged(spec: EditSpec, model: Model, now: Circumstances, *, exact: bool) -> tuple[Candidate | None, tuple[str, str] | None]:
+    """The model with its price, where it came so far, and (code, why) of the first thing that keeps it out."""
+    why = next(_at_a_glance(spec, model, now, exact=exact), None)
+    if why is not None:
+        return None, why
+    candidate = Candidate(model, price_of(spec, model, now.shown_to(model)), now.experience_of(model))
+    return candidate, next(_looked_into(spec, candidate, now), None)
 
 
 def _without_basic(spec: EditSpec, found: list[Candidate]) -> tuple[list[Candidate], list[Exclusion]]:
@@ -141,8 +155,12 @@ def _at_a_glance(spec: EditSpec, model: Model, now: Circumstances, *, exact: boo
         yield "language", "understands English only"
     if 1 + len(spec.inputs_of(Role.REFERENCE)) > model.max_images:
         yield "images", f"takes {model.max_images} pictures at most"
-    if spec.operation is Operation.OUTPAINT and not _knows_the_canvas(model):
-        yield "canvas", "cannot be told how far to extend the picture"
+    if refused := next((ref.role for ref in spec.inputs if ref.role in BESIDE and ref.role not in model.beside), None):
+        yield "images", f"takes no {refused}"
+    if needed := lacking(spec, model):
+        yield "parameter", f"needs {' and '.join(needed)}"
+    if model.one_of and not any(_is_given(spec, field) for field in model.one_of):
+        yield "parameter", f"needs {' or '.join(model.one_of)}"
     if spec.strict and (pointers := unsupported(spec, model)):
         yield "parameter", f"cannot honour {', '.join(pointers)}"
     if out_of_range(spec, model):
@@ -159,23 +177,62 @@ def _looked_into(spec: EditSpec, candidate: Candidate, now: Circumstances) -> It
     p90_s = candidate.experience.p90_s
     if spec.deadline_s is not None and p90_s is not None and p90_s > spec.deadline_s:
         yield "deadline", f"takes more than {p90_s:.0f} s for one edit in ten"
-    if now.upright_size is not None:
-        side = min(model.input_max_side, model.size.max_side)
-        if max(now.upright_size) > side:
-            yield _TOO_LARGE, f"takes pictures up to {side} px a side"
-        if now.upright_size[0] * now.upright_size[1] > _pixels_max(model.size):
-            yield _TOO_LARGE, f"takes pictures up to {_pixels_max(model.size)} pixels"
+    yield from _output_size(spec, model)
+    shown = now.shown_to(model)
+    if shown is None:
+        return
+    if plan_edit(spec, model, shown) is None:
+        yield "canvas", f"extends a picture evenly on opposite sides, {_canvas_limit(model.size)}"
+    side = min(model.input_max_side, model.size.max_side)
+    if max(shown) > side:
+        yield _TOO_LARGE, f"takes pictures up to {side} px a side"
+    if shown[0] * shown[1] > _pixels_max(model.size):
+        yield _TOO_LARGE, f"takes pictures up to {_pixels_max(model.size)} pixels"
+    if spec.operation is Operation.UPSCALE:
+        yield from _enlargement(spec, model, shown)
+
+
+def _output_size(spec: EditSpec, model: Model) -> Iterator[tuple[str, str]]:
+    """Whether the size that is named lies beyond the model. With a mask the rest of the picture is ours to enlarge anyway."""
+    wanted = wanted_size(spec)
+    if wanted is None or spec.mask is not None or spec.operation is Operation.UPSCALE:
+        return
+    if max(wanted) > model.size.max_side:
+        yield "size", f"makes pictures up to {model.size.max_side} px a side"
+    if wanted[0] * wanted[1] > _pixels_max(model.size):
+        yield "size", f"makes pictures up to {_pixels_max(model.size)} pixels"
+
+
+def _enlargement(spec: EditSpec, model: Model, shown: tuple[int, int]) -> Iterator[tuple[str, str]]:
+    """Whether the upscaler makes as much of the picture as is asked, or anything larger at all."""
+    enlarged, most = enlarged_size(spec, shown), enlarges_times(model, shown)
+    needed = _ENLARGED_LEAST if enlarged is None else max(enlarged[0] / shown[0], enlarged[1] / shown[1])
+    own = next((key for key, parameter in model.parameters.items() if parameter.field == "factor"), None)
+    if own is not None:
+        made = made_parameters(model, plan_geometry(shown, model.size), None, enlarged=enlarged)
+        needed = float(made.get("factor", model.parameters[own].default or needed))
+    if needed > most:
+        times = math.floor(most * 100) / 100
+        yield "size", f"enlarges this picture {times:g} times at most" if times > 1 else "cannot make this picture any larger"
+
+
+def _canvas_limit(size: Size) -> str:
+    if size.control == "aspect_ratio":
+        return f"to one of {', '.join(size.aspects)} at {size.max_side} px a side or less"
+    return f"to {size.max_side} px a side at most"
+
+
+def _is_given(spec: EditSpec, field: str) -> bool:
+    """Whether the request has this field, which may be a picture's."""
+    if field in BESIDE:
+        return bool(spec.inputs_of(Role(field)))
+    value = getattr(spec, field)
+    return bool(value.strip() if isinstance(value, str) else value)
 
 
 def _may_shrink(spec: EditSpec, model: Model) -> bool:
     """Whether the picture may be made smaller for the model: where it is redrawn anyway, not where its pixels are kept."""
     return spec.operation in _REDRAWING and EXACT not in model.capabilities
-
-
-def _knows_the_canvas(model: Model) -> bool:
-    """Whether it can be told how far to extend on each side. One without parameters of its own is told by us."""
-    fields = {parameter.field for parameter in model.parameters.values()}
-    return "expand_left" in fields or not fields & {"size", "aspect_ratio"}
 
 
 def _pixels_max(size: Size) -> int:

@@ -71,6 +71,9 @@ class EditOptions(_Strict):
     max_cost: Annotated[float, Field(ge=0, le=1_000, description="USD, over all attempts together")] | None = None
     deadline_s: Annotated[int, Field(ge=1, le=86_400, description="seconds from acceptance")] | None = None
     fallback: Literal["auto", "none"] = "auto"
+    on_moderation: Annotated[
+        Literal["fail", "fallback"], Field(description="fallback: what one model's content policy refuses, the next may try")
+    ] = "fail"
     size: Annotated[str, StringConstraints(pattern=r"^(match_input|model|[1-9]\d{0,4}x[1-9]\d{0,4})$")] = "match_input"
     strict: bool = True
     guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None

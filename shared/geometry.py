@@ -2,21 +2,25 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
-from shared.catalog.model import Size
+from shared.catalog.model import Model, Size
+from shared.edit import EditSpec, Operation
 
 
 @dataclass(frozen=True, slots=True)
 class GeometryPlan:
     """Sizes are (width, height) in pixels. The picture, scaled to `scaled`, lies at `offset` (left, top) in `sent`.
 
-    `method`: identity, scaled, padded or scaled+padded.
+    `method`: identity, scaled, padded or scaled+padded. `inner`: of a larger canvas, where (left, top) in `upright` the
+    caller's picture lies.
     """
 
     upright: tuple[int, int]
     scaled: tuple[int, int]
     sent: tuple[int, int]
     offset: tuple[int, int]
+    inner: tuple[int, int] | None = None
 
     @property
     def method(self) -> str:
@@ -33,16 +37,47 @@ class GeometryPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class OutpaintPlan:
-    """`picture`: of what is sent; `canvas`: of what comes back; `expand`: left, right, up, down in pixels of what is sent."""
+class EditPlan:
+    """`picture`: of what is sent; `canvas`: of what comes back; `expand`: left, right, up, down in pixels of what is sent.
+
+    The canvas is larger than the picture only when outpainting.
+    """
 
     picture: GeometryPlan
     canvas: GeometryPlan
-    expand: tuple[int, int, int, int]
+    expand: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
-def plan_outpaint(upright: tuple[int, int], expand: tuple[int, int, int, int], size: Size) -> OutpaintPlan:
-    """The picture as `plan_geometry` plans it, the sides in its scale, and where all of it lies in what comes back."""
+def plan_edit(spec: EditSpec, model: Model, shown: tuple[int, int]) -> EditPlan | None:
+    """How the model is sent a picture of this size. None: it cannot be told to extend that picture as far as is asked."""
+    if spec.operation is Operation.OUTPAINT:
+        expand = (spec.expand_left, spec.expand_right, spec.expand_up, spec.expand_down)
+        even = model.size.control in ("WxH", "aspect_ratio")
+        return _plan_even_canvas(shown, expand, model.size) if even else plan_outpaint(shown, expand, model.size)
+    plan = plan_geometry(shown, model.size, wanted_size(spec) if _is_told_its_size(spec, model) else None)
+    return EditPlan(plan, plan)
+
+
+def wanted_size(spec: EditSpec) -> tuple[int, int] | None:
+    """The (width, height) that the caller names, if any."""
+    if "x" not in spec.size:
+        return None
+    width, height = spec.size.split("x")
+    return int(width), int(height)
+
+
+def enlarged_size(spec: EditSpec, upright: tuple[int, int]) -> tuple[int, int] | None:
+    """What an upscale has to come to, by `size` or by `options.factor`; None: as large as the model makes it."""
+    if spec.operation is not Operation.UPSCALE:
+        return None
+    factor = spec.options.get("factor")
+    if isinstance(factor, (int, float)):
+        return round(upright[0] * factor), round(upright[1] * factor)
+    return wanted_size(spec)
+
+
+def plan_outpaint(upright: tuple[int, int], expand: tuple[int, int, int, int], size: Size) -> EditPlan:
+    """For a model that is told each side: the picture as `plan_geometry` plans it, the sides in its scale."""
     (width, height), (left, right, up, down) = upright, expand
     full = (width + left + right, height + up + down)
     plan = plan_geometry(upright, size)
@@ -55,14 +90,67 @@ def plan_outpaint(upright: tuple[int, int], expand: tuple[int, int, int, int], s
     scaled = (plan.scaled[0] + wanted[0] + wanted[1], plan.scaled[1] + wanted[2] + wanted[3])
     sent = (plan.sent[0] + grown[0] + grown[1], plan.sent[1] + grown[2] + grown[3])
     offset = (max(0, padding[0] - wanted[0]), max(0, padding[2] - wanted[2]))
-    return OutpaintPlan(plan, GeometryPlan(full, scaled, sent, offset), (grown[0], grown[1], grown[2], grown[3]))
+    canvas = GeometryPlan(full, scaled, sent, offset, inner=(left, up))
+    return EditPlan(plan, canvas, (grown[0], grown[1], grown[2], grown[3]))
 
 
-def plan_geometry(upright: tuple[int, int], size: Size) -> GeometryPlan:
+def _plan_even_canvas(upright: tuple[int, int], expand: tuple[int, int, int, int], size: Size) -> EditPlan | None:
+    """For a model that is told only its canvas, in whose middle the picture lies as it is: the smallest that holds it all.
+
+    What the canvas has beyond the sides that were asked for is cut off again. None: no canvas of the model's is large enough.
+    """
+    (width, height), (left, right, up, down) = upright, expand
+    needed = (width + 2 * max(left, right), height + 2 * max(up, down))
+    fitting = [
+        canvas
+        for canvas in (
+            _listed_canvases(upright, size) if size.control == "aspect_ratio" else [_free_canvas(upright, needed, size)]
+        )
+        if needed[0] <= canvas[0] <= size.max_side
+        and needed[1] <= canvas[1] <= size.max_side
+        and size.min_pixels <= canvas[0] * canvas[1] <= (size.max_pixels or size.max_side**2)
+        and width * height >= size.min_share * canvas[0] * canvas[1]
+    ]
+    if not fitting:
+        return None
+    sent = min(fitting, key=lambda canvas: canvas[0] * canvas[1])
+    x, y = (sent[0] - width) // 2, (sent[1] - height) // 2
+    full = (width + left + right, height + up + down)
+    canvas = GeometryPlan(full, full, sent, (x - left, y - up), inner=(left, up))
+    return EditPlan(GeometryPlan(upright, upright, upright, (0, 0)), canvas, (x, sent[0] - width - x, y, sent[1] - height - y))
+
+
+def _free_canvas(upright: tuple[int, int], needed: tuple[int, int], size: Size) -> tuple[int, int]:
+    """As much as is needed, with as many pixels on each side of the picture wherever the model's whole multiples allow it."""
+    across, down = (_up(max(side, size.min_side), size.multiple_of) for side in needed)
+    return across + (across - upright[0]) % 2 * size.multiple_of, down + (down - upright[1]) % 2 * size.multiple_of
+
+
+def _listed_canvases(upright: tuple[int, int], size: Size) -> list[tuple[int, int]]:
+    """For each aspect the canvas that the picture fills in one direction, with as many new pixels on one side as on the other."""
+    (width, height), found = upright, []
+    for text in size.aspects:
+        across, down = (int(part) for part in text.split(":"))
+        beside, above = (height * across / down - width) / 2, (width * down / across - height) / 2
+        found.append((width + 2 * max(0, round(beside)), height + 2 * max(0, round(above))))
+    return found
+
+
+def _is_told_its_size(spec: EditSpec, model: Model) -> bool:
+    """Whether a larger size can be asked for. Of a masked edit only a part may be shown; an upscale has its own words for it."""
+    if spec.mask is not None or spec.operation is Operation.UPSCALE:
+        return False
+    return model.size.control == "WxH" or any(parameter.field == "resolution" for parameter in model.parameters.values())
+
+
+# Planning tries hundreds of sizes, and pictures of one size come in crowds.
+@lru_cache(maxsize=8_192)
+def plan_geometry(upright: tuple[int, int], size: Size, wanted: tuple[int, int] | None = None) -> GeometryPlan:
     """The nearest size that the model takes: least change of scale first, then least padding.
 
-    A picture is never made larger than the model's smallest size demands, and padded only where its aspect must differ or
-    whole multiples leave a few pixels over. Limits that contradict each other are kept as far as they go.
+    A picture is never made larger than the model's smallest size or a result of `wanted` (width, height) demands, and padded
+    only where its aspect must differ or whole multiples leave a few pixels over. Limits that contradict each other are kept
+    as far as they go.
     """
     width, height = upright
     shortest, longest = _up(size.min_side, size.multiple_of), _down(size.max_side, size.multiple_of)
@@ -73,7 +161,8 @@ def plan_geometry(upright: tuple[int, int], size: Size) -> GeometryPlan:
     pixels = canvas[0] * canvas[1]
     least = max(shortest / min(canvas), math.sqrt(size.min_pixels / pixels))
     most = min(longest / max(canvas), math.sqrt(max_pixels / pixels))
-    scale = min(max(1.0, least), most)
+    asked = max(wanted[0] / width, wanted[1] / height) if wanted else 1.0
+    scale = min(max(1.0, least, asked), most)
     # No whole size may lie within all limits at once: the sides' own limits are what a model refuses first.
     rounded = [min(max(_up(round(side * scale), size.multiple_of), shortest), longest) for side in canvas]
     candidates = _canvases(height, canvas, scale, aspect, size, shortest, longest) or [(rounded[0], rounded[1])]

@@ -62,11 +62,15 @@ class Alternative(_Wire):
 
 
 class Selection(_Wire):
-    """How the model was chosen. `mode`: `pinned`, `exact` (the prompt is an exact adjustment) or `recommended`."""
+    """How the model was chosen. `mode`: `pinned`, `exact` (the prompt is an exact adjustment) or `recommended`.
+
+    `receipt_url`: what else the choice rests on; told to callers, not kept.
+    """
 
     mode: Literal["pinned", "exact", "recommended"]
     reason: str
     alternatives: tuple[Alternative, ...] = ()
+    receipt_url: str | None = None
 
 
 class InputView(_Wire):
@@ -237,7 +241,8 @@ class JobRecord:
     """The hash `job:{id}`. Times are milliseconds of Redis' clock.
 
     `gen` is the fence: it grows each time a worker takes the edit. `at`: `ready`, `wait` or `staged` while queued.
-    `call`: `` (no paid call), `started`, `handle`. `version` grows with every visible change.
+    `call`: `` (no paid call), `started`, `handle`. `version` grows with every visible change. `choices`: JSON, as
+    `shared.receipt.CHOICES` has it; few who read a record want them.
     """
 
     id: str
@@ -271,6 +276,7 @@ class JobRecord:
     submitted: int | None
     cost_micro_usd: int | None
     error_code: str
+    choices: str
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str], *, spec: EditSpec | None = None) -> "JobRecord":
@@ -315,6 +321,7 @@ class JobRecord:
             submitted=number("submitted"),
             cost_micro_usd=number("cost_micro_usd"),
             error_code=fields.get("error_code", ""),
+            choices=fields.get("choices", ""),
         )
 
 

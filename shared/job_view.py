@@ -24,20 +24,15 @@ def job_view(
         requested_model=spec.model,
         model=course.model,
         provider=course.provider,
-        selection=course.selection,
+        selection=course.selection and course.selection.model_copy(update={"receipt_url": f"{here}/receipt"}),
         prompt=spec.prompt,
         input=course.input or _input_view(spec),
         output=output,
         geometry=course.geometry if stored else None,
         adaptations=course.adaptations,
-        cost=Cost(
-            estimated=course.estimated_usd,
-            actual=None if record.cost_micro_usd is None else record.cost_micro_usd / 1e6,
-            max=spec.max_cost,
-            lines=course.lines,
-        ),
+        cost=cost_of(record),
         attempts=course.attempts,
-        error=_failure(record),
+        error=failure_of(record),
         progress=_progress(record, queue_position),
         metadata=spec.metadata,
         batch_id=record.batch or None,
@@ -52,16 +47,17 @@ def job_view(
     )
 
 
-def _input_view(spec: EditSpec) -> InputView | None:
-    """What is known of the picture before a worker fetched it: nothing, if it came as a URL."""
-    picture = next((ref for ref in spec.inputs if ref.role is Role.IMAGE), None)
-    if picture is None or picture.info is None or picture.sha256 is None:
-        return None
-    width, height = picture.info.upright_size
-    return InputView(width=width, height=height, format=picture.info.format, bytes=picture.info.bytes, sha256=picture.sha256)
+def cost_of(record: JobRecord) -> Cost:
+    """Estimate, charge, cap and what each attempt cost."""
+    return Cost(
+        estimated=record.course.estimated_usd,
+        actual=None if record.cost_micro_usd is None else record.cost_micro_usd / 1e6,
+        max=record.spec.max_cost,
+        lines=record.course.lines,
+    )
 
 
-def _failure(record: JobRecord) -> JobFailure | None:
+def failure_of(record: JobRecord) -> JobFailure | None:
     """The worker's own account, or for an end that a script decided (deadline, crashes, cancel) the code's title."""
     if record.state is not JobState.FAILED:
         return None
@@ -77,6 +73,15 @@ def _failure(record: JobRecord) -> JobFailure | None:
         stage=record.stage or "queued",
         billed=billed,
     )
+
+
+def _input_view(spec: EditSpec) -> InputView | None:
+    """What is known of the picture before a worker fetched it: nothing, if it came as a URL."""
+    picture = next((ref for ref in spec.inputs if ref.role is Role.IMAGE), None)
+    if picture is None or picture.info is None or picture.sha256 is None:
+        return None
+    width, height = picture.info.upright_size
+    return InputView(width=width, height=height, format=picture.info.format, bytes=picture.info.bytes, sha256=picture.sha256)
 
 
 def _progress(record: JobRecord, queue_position: int | None) -> Progress:

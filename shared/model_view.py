@@ -5,19 +5,53 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.adjustments import GRAMMAR
+from shared.candidates import EXACT
 from shared.catalog.model import Model, Parameter
 from shared.edit import Operation
+from shared.job import Time, time_of
+from shared.learned import Health, Learned, Performance
 
 
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PerformanceView(_Wire):
+    """What calls of the last 7 days took, in seconds, and how the results were rated, from 1 to 5; null without any."""
+
+    p50_s: float | None
+    p90_s: float | None
+    rating: float | None
+
+
+class PerformanceFigures(PerformanceView):
+    """`success_rate`: 0 to 1, of `samples` calls; `rating`: mean of `ratings`; `spend`: USD, null unless the key has `admin`."""
+
+    success_rate: float | None
+    samples: int
+    ratings: int
+    spend: float | None
+
+
+class PerformanceDetail(PerformanceFigures):
+    """Of all operations, and of each that was done."""
+
+    by_operation: dict[Operation, PerformanceFigures]
+
+
+class HealthView(_Wire):
+    """`degraded`: some calls fail; `down`: so many do that none are made for a while. `since`: when that began."""
+
+    state: Literal["ok", "degraded", "down"]
+    since: Time | None
+
+
 class ModelView(_Wire):
     """One model. `cost`: USD with default parameters; `cost_from` and `cost_to`: the least and the most; sizes in pixels.
 
     `supports_mask`: `native` (the model takes it), `composited` (we cut and paste) or `no`. `available`: a worker has its
-    provider.
+    provider. `performance`: null as long as nothing is known.
     """
 
     id: str
@@ -46,6 +80,7 @@ class ModelView(_Wire):
     quality: Literal["basic", "good", "excellent", "premium"]
     status: Literal["active", "deprecated", "retired"]
     available: bool
+    performance: PerformanceView | None
     docs_url: str | None
 
 
@@ -59,6 +94,9 @@ class PriceView(_Wire):
 class ModelDetail(ModelView):
     """`parameters`: JSON Schema of what may be given in the model's own names; `pricing`: the whole table, per `price_unit`."""
 
+    performance: PerformanceDetail | None
+    health: HealthView
+    example_prompts: tuple[str, ...]
     parameters: dict[str, Any]
     pricing: tuple[PriceView, ...]
     price_unit: Literal["picture", "megapixel"]
@@ -66,17 +104,34 @@ class ModelDetail(ModelView):
     source: str
 
 
-def model_view(model: Model, available: Collection[str]) -> ModelView:
+def model_view(model: Model, available: Collection[str], learned: Learned) -> ModelView:
     """`available`: the providers that some live worker is configured for."""
-    return ModelView(**_fields(model, available))
+    seen = learned.performance(model.id)
+    performance = None
+    if _says_something(seen):
+        performance = PerformanceView(p50_s=_seconds(seen.p50_s), p90_s=_seconds(seen.p90_s), rating=_rating(seen))
+    return ModelView(**_fields(model, available), performance=performance)
 
 
-def model_detail(model: Model, available: Collection[str]) -> ModelDetail:
-    """The model with its parameters and prices."""
+def model_detail(model: Model, available: Collection[str], learned: Learned, *, shows_spend: bool) -> ModelDetail:
+    """The model with its parameters and prices, and what its calls have shown."""
+    seen = learned.performance(model.id)
+    performance = None
+    if _says_something(seen):
+        performance = PerformanceDetail(
+            **_figures(seen, shows_spend=shows_spend),
+            by_operation={
+                operation: PerformanceFigures(**_figures(one, shows_spend=shows_spend))
+                for operation, one in learned.performances(model.id).items()
+            },
+        )
     tiers = [PriceView(when=tier.when, usd=float(tier.usd)) for tier in model.price.tiers]
     own = {name: parameter for name, parameter in model.parameters.items() if parameter.field != "prompt"}
     return ModelDetail(
         **_fields(model, available),
+        performance=performance,
+        health=_health_view(learned.health(model.id)),
+        example_prompts=_example_prompts(model),
         parameters={
             "type": "object",
             "properties": {name: _schema(parameter) for name, parameter in own.items()},
@@ -87,6 +142,41 @@ def model_detail(model: Model, available: Collection[str]) -> ModelDetail:
         price_source=model.price.source,
         source=model.source,
     )
+
+
+def _says_something(seen: Performance) -> bool:
+    return bool(seen.calls or seen.ratings)
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _rating(seen: Performance) -> float | None:
+    return round(seen.rating_sum / seen.ratings, 2) if seen.ratings else None
+
+
+def _figures(seen: Performance, *, shows_spend: bool) -> dict[str, Any]:
+    return {
+        "p50_s": _seconds(seen.p50_s),
+        "p90_s": _seconds(seen.p90_s),
+        "rating": _rating(seen),
+        "success_rate": round(seen.successes / seen.calls, 4) if seen.calls else None,
+        "samples": seen.calls,
+        "ratings": seen.ratings,
+        "spend": float(seen.spend_usd) if shows_spend else None,
+    }
+
+
+def _health_view(health: Health) -> HealthView:
+    return HealthView(state=health.state, since=None if health.since_ms is None else time_of(health.since_ms))
+
+
+def _example_prompts(model: Model) -> tuple[str, ...]:
+    """Of a model for exact adjustments, the whole grammar: it takes no other prompts."""
+    if EXACT in model.capabilities:
+        return tuple(prompt for rule in GRAMMAR for prompt in (*rule.en, *rule.zh))
+    return model.example_prompts
 
 
 def _fields(model: Model, available: Collection[str]) -> dict[str, Any]:

@@ -100,10 +100,10 @@ _RULES = (
     OperationRules(
         Operation.RELIGHT,
         "Relight",
-        "Change the light, the background or both: by words, by a background picture or by a picture of the light.",
+        "Put the subject before a background, given by words or by a picture, in its light or in that of another picture.",
         required=("image",),
-        optional=("negative_prompt",),
-        one_of=("prompt", "background_image", "lighting_image"),
+        optional=("negative_prompt", "lighting_image"),
+        one_of=("prompt", "background_image"),
     ),
     OperationRules(
         Operation.ERASE,

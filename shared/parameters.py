@@ -1,10 +1,11 @@
 """What a caller may turn, in a model's own names: which wishes a model can honour, and the values it is sent (pure)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from shared.catalog.model import Model, Parameter
-from shared.edit import EditSpec
+from shared.edit import EditSpec, Operation
 from shared.errors import FieldError
 from shared.geometry import GeometryPlan
 
@@ -16,18 +17,23 @@ TURNABLE = ("negative_prompt", "guidance_scale", "steps", "seed", "style_preset"
 #: Options of ours that belong to one operation: a model that does it declares the parameter, unless it goes without.
 _OPERATIONS_OWN = ("search_prompt", "select_prompt", "expand_left", "expand_right", "expand_up", "expand_down")
 
+#: What `made_parameters` fills, and what of it a caller may also set by the model's own name.
+_MADE = ("size", "resolution", "factor", "output_format")
+_OPEN = (None, "resolution", "factor")
+
 
 def _wishes(spec: EditSpec) -> dict[str, ParameterValue]:
-    """What the caller set of it, by pointer into the request."""
+    """What the caller set of it, by pointer into the request. How far to enlarge is no turn of a model's: all can be told it."""
     own = {f"/{name}": value for name in TURNABLE if (value := getattr(spec, name)) is not None}
-    return {**own, **{f"/options/{name}": value for name, value in spec.options.items()}}
+    ours = {"factor"} if spec.operation is Operation.UPSCALE else set()
+    return {**own, **{f"/options/{name}": value for name, value in spec.options.items() if name not in ours}}
 
 
 def _declared_for(model: Model, pointer: str) -> tuple[str, Parameter] | None:
     """The model's parameter that honours the wish at `pointer`."""
     own, option = pointer.removeprefix("/"), pointer.removeprefix("/options/")
     for key, parameter in model.parameters.items():
-        if parameter.field == own if option == pointer else parameter.field is None and key == option:
+        if parameter.field == own if option == pointer else parameter.field in _OPEN and key == option:
             return key, parameter
     return None
 
@@ -35,6 +41,19 @@ def _declared_for(model: Model, pointer: str) -> tuple[str, Parameter] | None:
 def unsupported(spec: EditSpec, model: Model) -> list[str]:
     """Pointers of the wishes that this model has no parameter for."""
     return [pointer for pointer in _wishes(spec) if _declared_for(model, pointer) is None]
+
+
+def lacking(spec: EditSpec, model: Model) -> list[str]:
+    """Names in the request of what the model cannot do without and is not given; its prompt is not looked at."""
+    found, wishes = [], _wishes(spec)
+    for key, parameter in model.parameters.items():
+        field = parameter.field
+        if not parameter.required or parameter.default is not None or field == "prompt" or field in _MADE:
+            continue
+        pointer = f"/options/{key}" if field is None else f"/{field}"
+        if pointer not in wishes and not (field in _OPERATIONS_OWN and getattr(spec, str(field))):
+            found.append(pointer[1:].replace("/", "."))
+    return found
 
 
 def out_of_range(spec: EditSpec, model: Model) -> list[FieldError]:
@@ -64,7 +83,7 @@ def _fault(parameter: Parameter, value: ParameterValue) -> str | None:
 
 
 def parameters_for(spec: EditSpec, model: Model, made: Mapping[str, Any]) -> dict[str, ParameterValue]:
-    """The wishes in the model's names, and what the model declares of the operation's own fields and of `made`, which wins.
+    """The wishes in the model's names, and what the model declares of the operation's own fields and of `made`.
 
     `made`: our field to value: size, output_format … Nothing undeclared is ever in the answer; prompt and pictures are not.
     """
@@ -78,21 +97,29 @@ def parameters_for(spec: EditSpec, model: Model, made: Mapping[str, Any]) -> dic
             values[declared[0]] = int(value) if is_whole else value
     given = {**{name: value for name in _OPERATIONS_OWN if (value := getattr(spec, name))}, **made}
     for key, parameter in model.parameters.items():
-        if parameter.field is not None and parameter.field in given:
+        if parameter.field in given and not (parameter.field in _OPEN and key in values):
             values[key] = given[parameter.field]
     return values
 
 
-def made_parameters(model: Model, plan: GeometryPlan, output_format: str | None) -> dict[str, str]:
-    """Size and format in the model's own terms."""
-    made: dict[str, str] = {}
+def made_parameters(
+    model: Model, plan: GeometryPlan, output_format: str | None, *, enlarged: tuple[int, int] | None = None
+) -> dict[str, str | int]:
+    """Size and format in the model's own terms. `plan`: of what comes back; `enlarged`: what an upscale has to come to."""
+    made: dict[str, str | int] = {}
     if model.size.control == "WxH":
         made["size"] = f"{plan.sent[0]}*{plan.sent[1]}"
     elif model.size.control == "aspect_ratio":
         made["size"] = min(model.size.aspects, key=lambda text: abs(_ratio(text) - plan.sent[0] / plan.sent[1]))
     if (tiers := _declared(model, "resolution")) is not None:
-        # The smallest that holds the picture: 4k is 4096 pixels a side, and each larger one costs more.
-        made["resolution"] = min(tiers.enum, key=lambda text: (_side(text) < max(plan.sent), abs(_side(text) - max(plan.sent))))
+        # The smallest that holds the result: 4k is 4096 pixels a side, and each larger one costs more.
+        side = max(enlarged or plan.sent)
+        if enlarged is None and Operation.UPSCALE in model.operations:
+            side = max(side + 1, _side(str(tiers.default or tiers.enum[0])))
+        made["resolution"] = min(tiers.enum, key=lambda text: (_side(text) < side, abs(_side(text) - side)))
+    if enlarged is not None and (times := _declared(model, "factor")) is not None:
+        asked = max(enlarged[0] / plan.upright[0], enlarged[1] / plan.upright[1])
+        made["factor"] = max(math.ceil(asked), math.ceil(times.min or 1))
     declared = _declared(model, "output_format")
     if declared is not None:
         # Lossless on the way back, unless the caller's own format can be passed through as it comes.
@@ -100,6 +127,19 @@ def made_parameters(model: Model, plan: GeometryPlan, output_format: str | None)
         if wanted in declared.enum:
             made["output_format"] = wanted
     return made
+
+
+def enlarges_times(model: Model, upright: tuple[int, int]) -> float:
+    """How many times its size an upscaler makes of a picture at most."""
+    most = [math.inf]
+    if (limit := model.enlarges) is not None:
+        if limit.times is not None:
+            most.append(limit.times)
+        if limit.max_side is not None:
+            most.append(limit.max_side / max(upright))
+        if limit.max_pixels is not None:
+            most.append(math.sqrt(limit.max_pixels / (upright[0] * upright[1])))
+    return min(most)
 
 
 def _ratio(text: str) -> float:

@@ -12,6 +12,7 @@ from shared.adjustments import parse
 from shared.candidates import EXACT
 from shared.catalog.load import Catalog
 from shared.edit import EditSpec, Operation
+from shared.parameters import TURNABLE, unsupported
 
 RUN_EDIT = "run_edit"  #: run_edit(ctx, record: JobRecord)
 
@@ -30,7 +31,7 @@ def deserialize(data: bytes) -> dict[str, Any]:
 
 
 def lane_of(spec: EditSpec, catalog: Catalog, providers_seen: Collection[str]) -> str:
-    """The lane an edit waits in: the provider that will probably do it, told from operation and base price alone.
+    """The lane an edit waits in: the provider that will probably do it, told from operation, options and base price alone.
 
     The worker chooses with all that it knows, and moves the edit where this was wrong; the gateway has no time for it.
     `providers_seen`: those that some live worker is configured for. When none fits, any worker may say so: the lane of a
@@ -38,6 +39,7 @@ def lane_of(spec: EditSpec, catalog: Catalog, providers_seen: Collection[str]) -
     """
     if spec.model is not None and spec.model in catalog.models:
         return catalog.models[spec.model].provider
+    turned = spec.strict and bool(spec.options or any(getattr(spec, name) is not None for name in TURNABLE))
     able = [
         model
         for model in catalog.models.values()
@@ -45,6 +47,7 @@ def lane_of(spec: EditSpec, catalog: Catalog, providers_seen: Collection[str]) -
         and model.status == "active"
         and model.provider in providers_seen
         and spec.provider in (None, model.provider)
+        and not (turned and unsupported(spec, model))
     ]
     if spec.operation is Operation.GENERAL_EDIT and any(EXACT in model.capabilities for model in able):
         exact = parse(spec.prompt or "") is not None

@@ -20,13 +20,17 @@ _CHEAPEST = Preferences(prioritize_cost=True)
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """The model, its price for this edit in USD, and why; what else could do it, in order, and what could not."""
+    """The model, its price for this edit in USD, and why; what else could do it, in order, and what could not.
+
+    `scored`: all that could, the best first, with the points of each.
+    """
 
     model: Model
     usd: Decimal
     mode: Literal["pinned", "exact", "recommended"]
     reason: str
     score: Score
+    scored: tuple[tuple[Candidate, Score], ...]
     others: tuple[Candidate, ...]
     alternatives: tuple[Alternative, ...]
     excluded: tuple[Exclusion, ...]
@@ -61,13 +65,16 @@ def recommend(spec: EditSpec, *, catalog: Catalog, now: Circumstances, preferenc
     elif EXACT in winner.model.capabilities:
         mode, reason = "exact", "The prompt is an exact adjustment: done exactly, free of charge"
     else:
-        reason = _reason(winner, others, wanted, spec.user_tier, now.upright_size, requires_downscale=requires_downscale)
+        reason = _reason(
+            winner, others, wanted, spec.user_tier, now.shown_to(winner.model), requires_downscale=requires_downscale
+        )
     return Recommendation(
         model=winner.model,
         usd=winner.usd,
         mode=mode,
         reason=reason,
         score=scores[winner.model.id],
+        scored=tuple((candidate, scores[candidate.model.id]) for candidate in ranked),
         others=others,
         alternatives=tuple(_alternative(other, winner) for other in others[:_ALTERNATIVES]),
         excluded=excluded,

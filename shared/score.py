@@ -23,7 +23,7 @@ _QUALITY_BONUS = {"excellent": 30.0, "premium": 60.0}
 _SPEED_POINTS = 50.0
 _HISTORY_POINTS = 10.0
 _PERFORMANCE_POINTS, _PERFORMANCE_LEAST, _PERFORMANCE_MOST = 100.0, -30.0, 10.0
-_GOOD_SUCCESS_RATE = 0.9
+GOOD_SUCCESS_RATE = 0.9
 _RATING_POINTS, _RATING_PRIOR, _RATING_PRIOR_WEIGHT = 10.0, 3.5, 5
 _WILSON_Z = 1.96
 
@@ -106,9 +106,9 @@ def _performance(experience: Experience) -> float:
     By the lower bound alone a model would lose 30 points with its first success, and never be chosen for a second.
     """
     least, most = wilson(experience.successes, experience.calls)
-    if most < _GOOD_SUCCESS_RATE:
-        return max(_PERFORMANCE_LEAST, (most - _GOOD_SUCCESS_RATE) * _PERFORMANCE_POINTS)
-    return min(_PERFORMANCE_MOST, max(0.0, least - _GOOD_SUCCESS_RATE) * _PERFORMANCE_POINTS)
+    if most < GOOD_SUCCESS_RATE:
+        return max(_PERFORMANCE_LEAST, (most - GOOD_SUCCESS_RATE) * _PERFORMANCE_POINTS)
+    return min(_PERFORMANCE_MOST, max(0.0, least - GOOD_SUCCESS_RATE) * _PERFORMANCE_POINTS)
 
 
 def _rating(experience: Experience) -> float:

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     lease_s: float = Field(15.0, gt=0, description="how long a worker may be silent before its edits are taken over")
     drain_s: float = Field(150.0, ge=0, description="how long a stopping worker finishes calls it cannot resume")
     lane_limits: dict[str, int] = Field({}, description='calls at once per provider account, as JSON: {"acme": 3}')
+    lane_rates: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {}, description='calls per minute and provider account, as JSON: {"acme": 10}; 0: as many as there are'
+    )
     webhook_schedule_s: tuple[float, ...] = Field(
         (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="wait before each delivery attempt",
@@ -91,7 +94,7 @@ class Settings(BaseSettings):
     fault: str = Field("", description="tests only: the named point at which the process kills itself")
     provider_env: Mapping[str, SecretStr] = Field({}, description="providers' own variables; filled by load_settings")
 
-    @field_validator("cors_origins", "url_ports", "lane_limits", "webhook_schedule_s", mode="before")
+    @field_validator("cors_origins", "url_ports", "lane_limits", "lane_rates", "webhook_schedule_s", mode="before")
     @classmethod
     def _decoded(cls, value: Any) -> Any:
         try:

@@ -15,16 +15,23 @@ DATA = Path(__file__).parent / "data"
 
 def photo(name: str = "coffee.png", size: tuple[int, int] | None = None) -> Image.Image:
     """A photograph in RGB without anything beside its pixels; `coffee.png` is 600×400."""
+    image = _decoded(name)
+    return image.copy() if size is None else image.resize(size, Image.Resampling.BICUBIC)
+
+
+@cache
+def _decoded(name: str) -> Image.Image:
     with Image.open(DATA / name) as opened:
         image = opened.convert("RGB")
     image.info = {}
-    return image if size is None else image.resize(size, Image.Resampling.BICUBIC)
+    return image
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    """The bytes of `image` in a format of Pillow's."""
+    """The bytes of `image` in a format of Pillow's; PNG quickly rather than small."""
     out = io.BytesIO()
-    image.save(out, form, **options)
+    quick = {"compress_level": 1} if form == "PNG" else {}
+    image.save(out, form, **{**quick, **options})
     return out.getvalue()
 
 
@@ -67,6 +74,7 @@ def with_gps(form: str = "JPEG", orientation: int = 1, size: tuple[int, int] = (
     return encoded(photo(size=size), form, exif=exif.tobytes())
 
 
+@cache  # lcms writes the time of its making into a profile
 def display_p3() -> bytes:
     """A matrix profile with Display P3's primaries, built by hand from lcms' sRGB profile: same curves, other colorants."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -78,8 +86,9 @@ def display_p3() -> bytes:
     return bytes(profile)
 
 
+@cache
 def srgb_profile() -> bytes:
-    """A plain sRGB profile."""
+    """A plain sRGB profile. Made once, since it holds the second in which it was made."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

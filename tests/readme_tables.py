@@ -50,9 +50,14 @@ def promises_table() -> str:
 def filled(text: str) -> str:
     """The README with its tables as they should be."""
     for name, table in (("models", models_table()), ("settings", settings_rows()), ("promises", promises_table())):
-        pattern = rf"(<!-- {name}: python -m tests.readme_tables -->\n).*?(<!-- {name} end -->)"
-        text = re.sub(pattern, lambda found, table=table: f"{found[1]}{table}\n{found[2]}", text, flags=re.DOTALL)  # type: ignore[misc]
+        text = placed(text, name, "python -m tests.readme_tables", table)
     return text
+
+
+def placed(text: str, name: str, command: str, table: str) -> str:
+    """The README with `table` between its markers, which tell the command that prints it."""
+    pattern = rf"(<!-- {name}: {re.escape(command)} -->\n).*?(<!-- {name} end -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}{table}\n{found[2]}", text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

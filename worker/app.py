@@ -4,13 +4,14 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 from arq.worker import func
 
-from shared.catalog.load import load_catalog
+from shared.catalog.load import Catalog, load_catalog
 from shared.edit import WebhookEvent
 from shared.job_view import job_view
 from shared.queue import RUN_EDIT
@@ -19,22 +20,28 @@ from shared.storage import Storage
 from shared.store.changes import WAKE, Subscription
 from shared.store.connection import Scripts, open_redis
 from shared.store.durability import check_durability
+from shared.store.experience import Experiences
 from shared.store.jobs import Jobs
 from shared.store.leases import Leases
+from shared.store.seen import Seen
 from shared.store.tenants import Tenants
 from shared.store.webhooks import Delivery, Outbox
 from worker.call import Caller
+from worker.choose import Chooser
 from worker.deliver_webhook import WebhookSender
 from worker.dispatcher import EditWorker
-from worker.fetch import open_guarded
+from worker.fetch import GuardedHttp, open_guarded
 from worker.hands import Hands
+from worker.outputs import Outputs
 from worker.pictures import Pictures
 from worker.pixel_pool import PixelPool
 from worker.pixel_tasks import warm_up
+from worker.providers.base import Provider
 from worker.providers.registry import open_providers
 from worker.rescue import Maintenance
 from worker.results import Results
 from worker.run_edit import EditRunner
+from worker.scratch import open_scratch
 from worker.tasks import run_edit
 
 _CALLS_A_HOST = 200
@@ -69,24 +76,26 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
         for provider in providers.values():
             stack.push_async_callback(provider.close)
         jobs, leases, outbox = Jobs(scripts, settings), Leases(scripts, settings), Outbox(scripts)
+        experiences = Experiences(scripts, catalog)
         for provider_name, entry in catalog.providers.items():
             limit = settings.lane_limits.get(provider_name, entry.max_concurrent)
             if limit is not None:
                 await leases.set_lane_limit(provider_name, limit)
-        pictures = Pictures(settings=settings, storage=storage, http=http, pool=pool, leases=leases)
-        caller = Caller(
-            settings=settings, catalog=catalog, providers=providers, leases=leases, pictures=pictures, storage=storage
-        )
-        runner = EditRunner(
+            own_rate = settings.lane_rates.get(provider_name)
+            rate, burst = (entry.calls_per_minute or 0, entry.burst) if own_rate is None else (own_rate, None)
+            await leases.set_lane_rate(provider_name, rate, burst=burst)
+        scratch = stack.enter_context(open_scratch())
+        runner = runner_of(
             settings=settings,
             catalog=catalog,
             providers=providers,
+            scripts=scripts,
             leases=leases,
-            pictures=pictures,
-            caller=caller,
-            results=Results(settings=settings, storage=storage, pool=pool),
+            experiences=experiences,
+            storage=storage,
             http=http,
             pool=pool,
+            scratch=scratch,
         )
         hands = Hands(leases, name=name, slots=settings.worker_slots, providers=tuple(providers), beat_s=settings.lease_s / 5)
         worker = EditWorker(
@@ -132,3 +141,42 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await sender.close(within_s=settings.webhook_timeout_s)
+
+
+def runner_of(
+    *,
+    settings: Settings,
+    catalog: Catalog,
+    providers: Mapping[str, Provider],
+    scripts: Scripts,
+    leases: Leases,
+    experiences: Experiences,
+    storage: Storage,
+    http: GuardedHttp,
+    pool: PixelPool,
+    scratch: Path,
+) -> EditRunner:
+    """An EditRunner and what it works with, on these connections. `scratch`: a folder of this process' own."""
+    pictures = Pictures(settings=settings, storage=storage, http=http, pool=pool, leases=leases)
+    results = Results(settings=settings, storage=storage, pool=pool)
+    return EditRunner(
+        settings=settings,
+        catalog=catalog,
+        leases=leases,
+        experiences=experiences,
+        pictures=pictures,
+        chooser=Chooser(catalog=catalog, providers=providers, experiences=experiences),
+        caller=Caller(settings=settings, catalog=catalog, providers=providers, leases=leases, pictures=pictures, storage=storage),
+        outputs=Outputs(
+            settings=settings,
+            catalog=catalog,
+            providers=providers,
+            pictures=pictures,
+            results=results,
+            seen=Seen(scripts),
+            http=http,
+            pool=pool,
+        ),
+        results=results,
+        scratch=scratch,
+    )

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,17 +13,19 @@ from shared.catalog.model import Model
 from shared.edit import Role
 from shared.errors import EditStudioError, ProviderAmbiguous, ProviderError, ProviderRateLimited, ProviderTransient
 from shared.fault import die_at
-from shared.geometry import plan_geometry
+from shared.geometry import enlarged_size, plan_geometry
 from shared.job import Attempt, CostLine, Course
 from shared.operations import EXPAND_FIELDS
 from shared.parameters import made_parameters, parameters_for, unsupported
 from shared.recommend import Recommendation
 from shared.settings import Settings
 from shared.storage import Storage
+from shared.store.experience import CallEnd
 from shared.store.leases import Leases
 from worker.hands import PATIENCE_S, Held
 from worker.pictures import Layout, Pictures, SourcePicture
 from worker.providers.base import AdaptedEdit, Done, Failed, Outcome, Provider, Source
+from worker.retry import says
 
 _OTHERS = (Role.BACKGROUND_IMAGE, Role.LIGHTING_IMAGE)
 _LOOKS = 3
@@ -55,6 +58,29 @@ class Caller:
         self._pictures = pictures
         self._storage = storage
 
+    async def look_back(self, held: Held) -> None:
+        """Ask what became of a call that an earlier worker was cut off in, before one may be made again.
+
+        Found, it can be resumed; not found, it counts as an attempt, and a model is chosen anew. Raises ProviderError, LostEdit.
+        """
+        record, called = held.record, self._catalog.models.get(held.record.call_model)
+        if called is not None and called.provider not in self._providers:
+            return
+        held.course = reopened(held.course)
+        handle = None
+        if called is not None:
+            since_ms = record.submitted or record.created
+            try:
+                handle = await self._providers[called.provider].find(record.call_id, called, submitted_at_ms=since_ms)
+            except ProviderError as error:
+                error.billed = None
+                raise
+        if handle:
+            await self._keep(held, handle)
+            return
+        held.course = ended(held.course, ProviderAmbiguous.code, "its answer was lost", billed=None)
+        await self._write(held, call="", handle="")
+
     async def call_or_resume(
         self,
         held: Held,
@@ -65,32 +91,19 @@ class Caller:
     ) -> Done:
         """The provider's result. Raises ProviderError, LostEdit."""
         record, provider = held.record, self._providers[chosen.model.provider]
-        handle = record.handle
-        if record.call == "started":
-            # An earlier worker was cut off: whether the request arrived has to be asked before it may be made again.
-            held.course = reopened(held.course)
-            since_ms = record.submitted or record.created
-            try:
-                handle = await provider.find(record.call_id, chosen.model, submitted_at_ms=since_ms) or ""
-            except ProviderError as error:
-                error.billed = None
-                raise
-            if handle:
-                await self._keep(held, handle)
-            else:
-                held.course = ended(held.course, "provider_ambiguous", "its answer was lost", billed=None)
-        if not handle:
-            outcome = await self._submit(held, chosen, provider, pictures, layout, folder)
-            if isinstance(outcome, Done):
-                return outcome
-            if isinstance(outcome, Failed):
-                raise outcome.error
-            handle = outcome.task_id
-            die_at("after_submit", self._settings.fault)
-            await self._keep(held, handle)
-            die_at("after_handle", self._settings.fault)
-            await asyncio.sleep(outcome.check_after_s)
-        return await self._poll(held, provider, handle)
+        if record.handle:
+            return await self._poll(held, provider, record.handle, is_resumed=True)
+        outcome = await self._submit(held, chosen, provider, pictures, layout, folder)
+        if isinstance(outcome, Done):
+            held.took_s = _age_s(held.course)
+            return outcome
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        die_at("after_submit", self._settings.fault)
+        await self._keep(held, outcome.task_id)
+        die_at("after_handle", self._settings.fault)
+        await asyncio.sleep(outcome.check_after_s)
+        return await self._poll(held, provider, outcome.task_id)
 
     async def _submit(
         self,
@@ -108,17 +121,20 @@ class Caller:
         held.course = started(held.course, chosen, number=len(held.course.attempts) + 1)
         held.stage = "editing"
         die_at("before_call", self._settings.fault)
-        await self._write(held, call="started", handle="", call_id=call_id, call_model=chosen.model.id, submitted="@now")
+        choices = {"choices": held.choices} if held.choices else {}
+        model_id = chosen.model.id
+        await self._write(held, call="started", handle="", call_id=call_id, call_model=model_id, submitted="@now", **choices)
+        held.choices = ""
         die_at("after_call_started", self._settings.fault)
         try:
             return await provider.submit(edit)
-        except ProviderAmbiguous:
-            if handle := await self._look_for(provider, call_id, chosen.model, held):
-                await self._keep(held, handle)
-                return await self._poll(held, provider, handle)
-            raise
-        except ProviderError:
-            # The provider answered, or was never reached: this call is over and leaves nothing to look for.
+        except ProviderError as error:
+            if isinstance(error, ProviderAmbiguous) and provider.has_history:
+                if handle := await self._look_for(provider, call_id, chosen.model, held):
+                    await self._keep(held, handle)
+                    return await self._poll(held, provider, handle)
+                raise
+            # The provider answered, or was never reached: this call is over. Or there is nothing to look in for it.
             await self._write(held, call="", handle="")
             raise
 
@@ -133,9 +149,13 @@ class Caller:
                 return found
         return None
 
-    async def _poll(self, held: Held, provider: Provider, handle: str) -> Done:
-        """Wait for the task. Not being able to look is no failure of the task; the edit's deadline bounds it all."""
+    async def _poll(self, held: Held, provider: Provider, handle: str, *, is_resumed: bool = False) -> Done:
+        """Wait for the task. Not being able to look is no failure of the task; the edit's deadline bounds it all.
+
+        How long a task took that had ended before it is `is_resumed` and looked at is unknown: its result lay there a while.
+        """
         held.stage = "editing"
+        was_waited_for = not is_resumed
         trouble_s, most_s = _POLL_TROUBLE_S
         while True:
             try:
@@ -146,11 +166,13 @@ class Caller:
                 trouble_s = min(most_s, trouble_s * 2)
                 continue
             if isinstance(outcome, Done):
+                held.took_s = _age_s(held.course) if was_waited_for else None
                 return outcome
             if isinstance(outcome, Failed):
                 held.resumable = False
                 await self._write(held, call="", handle="")
                 raise outcome.error
+            was_waited_for = True
             await asyncio.sleep(outcome.check_after_s)
 
     async def _adapt(
@@ -183,7 +205,8 @@ class Caller:
             else:
                 sources.append(source)
             notes.extend(made.notes if made else ())
-        asked: dict[str, str | int] = dict(made_parameters(model, layout.plan, spec.output_format))
+        enlarged = enlarged_size(spec, layout.shown.info.upright_size)
+        asked = made_parameters(model, layout.canvas, spec.output_format, enlarged=enlarged)
         asked.update({field: side for field, side in zip(EXPAND_FIELDS, layout.expand, strict=True) if getattr(spec, field)})
         notes.extend(f"{model.id} has no {pointer}; it was left out" for pointer in unsupported(spec, model))
         held.course = held.course.model_copy(update={"adaptations": tuple(dict.fromkeys(notes))})
@@ -210,6 +233,8 @@ class Caller:
         record = held.record
         if not await self._leases.checkpoint(record, patience_s=PATIENCE_S, stage=held.stage, course=text, **fields):
             raise LostEdit(record.id)
+        if "call" in fields:
+            held.record = replace(record, call=str(fields["call"]), handle=str(fields["handle"]))
 
 
 def started(course: Course, chosen: Recommendation, *, number: int) -> Course:
@@ -241,3 +266,30 @@ def ended_by(course: Course, error: EditStudioError) -> Course:
     """The course after an error that ends the attempt."""
     billed = error.billed if isinstance(error, ProviderError) else None
     return ended(course, error.code, str(error), billed=billed)
+
+
+def call_end(held: Held, course: Course, *, is_ours: bool = False) -> CallEnd | None:
+    """How the last attempt of `course` ended, to be counted; None if it has not, or was counted before.
+
+    `is_ours`: its end was none of the model's doing.
+    """
+    last = course.attempts[-1] if course.attempts else None
+    if last is None or last.outcome is None or last.n <= held.told:
+        return None
+    held.told = last.n
+    usd = sum(line.usd for line in course.lines if line.attempt == last.n and line.billed is not False)
+    outcome = "neutral" if is_ours else says(last.outcome)
+    return CallEnd(
+        model=last.model,
+        provider=last.provider,
+        operation=held.record.spec.operation,
+        tenant=held.record.tenant,
+        outcome=outcome,
+        seconds=held.took_s if outcome == "good" else None,
+        micro_usd=round(usd * 1e6),
+    )
+
+
+def _age_s(course: Course) -> float:
+    """Seconds since the last attempt began, whoever began it."""
+    return max(0.0, (datetime.now(UTC) - course.attempts[-1].started_at).total_seconds())

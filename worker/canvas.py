@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from shared.catalog.model import Model
 from shared.edit import OUTPUT_FORMATS
-from shared.errors import MaskEmpty, MaskFull, MaskInvalid, PictureTooLarge
+from shared.errors import MaskInvalid, PictureTooLarge, ProviderBadOutput
 from shared.geometry import GeometryPlan
+from shared.mask import MaskMode, selection
 from shared.picture import PictureInfo, content_type
 from worker import pixels as px
 from worker.rewrap import FORMATS as REWRAPPED
 from worker.rewrap import rewrap
 
-MaskMode = Literal["auto", "alpha_transparent_is_edit", "white_is_edit", "black_is_edit"]
-
 _LOSSY = ("jpeg", "webp", "avif", "heic")
 _SENT_QUALITIES = (95, 85, 75)
-_EDITED = 128  # a mask's value from which on a pixel is edited
+_PLACE_SIDE = 48  # pixels; a picture is compared with its place in a larger canvas at this size
+_PLACE_MEAN = 20  # levels of 255; models that repaint the picture itself stay below it
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,12 @@ def restore(
 
     Raises:
         PictureTooLarge: the wanted size is over `max_pixels` or more than the format holds.
+        ProviderBadOutput: the source does not lie in the larger canvas where it should.
     """
     got, origin = px.info_of(received, max_pixels), px.info_of(source, max_pixels)
     box = plan.content_box(got.upright_size)
+    if plan.inner is not None:
+        _check_place(received, got, source, origin, plan)
     size = _wanted(wanted_size, plan, box)
     if size[0] * size[1] > max_pixels:
         raise PictureTooLarge(f"a result of {size[0]}×{size[1]} pixels is over the limit of {max_pixels}")
@@ -168,33 +171,19 @@ def thumbnail(source: Path, width: int, *, max_pixels: int) -> bytes:
 
 
 def read_mask(source: Path, size: tuple[int, int], mode: MaskMode, *, max_pixels: int) -> bytes:
-    """The mask as a PNG of mode L with 255 where the picture is to be edited and 0 elsewhere.
-
-    `size`: the picture's upright (width, height). `auto`: transparent is edit if anything is transparent, else white is.
-    Where the brightness counts, transparent places are not edited.
+    """The mask as a PNG of mode L, as `shared.mask` reads it. `size`: the picture's upright (width, height).
 
     Raises:
-        MaskInvalid: another size, or no transparency where `mode` asks for it. MaskEmpty, MaskFull: nothing or all selected.
+        MaskInvalid: another size, or what `shared.mask` refuses.
     """
     info = px.info_of(source, max_pixels)
     if info.upright_size != size:
         shown, needed = "×".join(map(str, info.upright_size)), "×".join(map(str, size))
         raise MaskInvalid(f"the mask is {shown} pixels, the picture {needed}; they must be the same")
     decoded = px.decode(source, info)
-    if mode == "alpha_transparent_is_edit" and not info.has_alpha:
-        raise MaskInvalid("mask_mode is alpha_transparent_is_edit, and the mask has no transparency")
-    opaque = np.full(size[::-1], 255, np.uint8) if decoded.alpha is None else np.asarray(decoded.alpha)
-    if mode == "alpha_transparent_is_edit" or (mode == "auto" and decoded.alpha is not None):
-        edited = opaque < _EDITED
-    else:
-        bright = np.asarray(decoded.image.convert("L")) >= _EDITED
-        edited = (~bright if mode == "black_is_edit" else bright) & (opaque >= _EDITED)
-    if not edited.any():
-        raise MaskEmpty(f"the mask selects no pixel (read as {mode})")
-    if edited.all():
-        raise MaskFull(f"the mask selects every pixel (read as {mode})")
+    alpha = decoded.alpha or (Image.new("L", size, 255) if info.has_alpha else None)
     out = io.BytesIO()
-    Image.fromarray(edited.astype(np.uint8) * 255).save(out, "PNG", compress_level=1)
+    selection(decoded.image, alpha, mode).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
@@ -240,6 +229,22 @@ def _wanted(
     if wanted == "model":
         return max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))
     return wanted
+
+
+def _check_place(received: Path, got: PictureInfo, source: Path, origin: PictureInfo, plan: GeometryPlan) -> None:
+    """Not every model says where in its canvas it puts the picture. Raises ProviderBadOutput."""
+    assert plan.inner is not None
+    left, top, right, bottom = plan.content_box(got.upright_size)
+    across, down = (right - left) / plan.upright[0], (bottom - top) / plan.upright[1]
+    x, y = left + plan.inner[0] * across, top + plan.inner[1] * down
+    place = (x, y, min(x + origin.upright_size[0] * across, right), min(y + origin.upright_size[1] * down, bottom))
+    whole = (0, 0, *origin.upright_size)
+    small = [
+        px.flattened(decoded.image, decoded.alpha).convert("L").resize((_PLACE_SIDE,) * 2, Image.Resampling.BOX, box=part)
+        for decoded, part in ((px.decode(received, got), place), (px.decode(source, origin), whole))
+    ]
+    if ImageStat.Stat(ImageChops.difference(small[0], small[1])).mean[0] > _PLACE_MEAN:
+        raise ProviderBadOutput("the picture does not lie in the larger canvas where it should", billed=True)
 
 
 def _profile(received: Path, source: Path, origin: PictureInfo, mode: str) -> bytes | None:

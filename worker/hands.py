@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from shared.errors import EditStudioError
@@ -21,7 +21,9 @@ _log = logging.getLogger(__name__)
 class Held:
     """One edit in hand. `course`: what is to be written down of it; `stage`: where it is, for the caller.
 
-    `resumable`: another worker can go on from what Redis knows, nothing would be paid again.
+    `resumable`: another worker can go on from what Redis knows, nothing would be paid again. `choices`: the field of this name,
+    as long as it has not been written. `took_s`: seconds from submit to result, None while that is unknown. `told`: number of
+    the last attempt whose end has been counted.
     """
 
     record: JobRecord
@@ -30,6 +32,12 @@ class Held:
     stage: str = "fetching"
     resumable: bool = False
     why: Literal["", "cancel", "lost", "drain"] = ""
+    choices: str = ""
+    took_s: float | None = None
+    told: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.told = max((attempt.n for attempt in self.course.attempts if attempt.outcome is not None), default=0)
 
 
 class Hands:

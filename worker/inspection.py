@@ -1,5 +1,6 @@
 """Is this output fit to be delivered? (pure, runs off the loop, in pool processes)"""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageStat
@@ -7,6 +8,7 @@ from PIL import Image, ImageChops, ImageStat
 from shared.errors import PictureError, ProviderBadOutput
 from shared.picture import PictureInfo, content_type, read_info
 from worker import pixels as px
+from worker.likeness import likeness
 
 _ASPECT_TOLERANCE = 0.03  # models round sides to their own multiples; restoring the size evens that out
 _SMALLEST_SHARE = 0.5  # of the side that was asked for
@@ -14,6 +16,15 @@ _ONE_COLOUR_SPREAD = 2  # levels; a plain picture comes out of a JPEG with so mu
 _NO_OP_MEAN = 0.5  # levels of 255
 _NO_OP_BLOCK = 8  # pixels a side, and levels: a small genuine edit changes one block by more, recoding noise by less
 _ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+_ENOUGH = (272, 272)  # pixels to tell what an input looks like
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What an output is. `looks`: of it and of its input, hashes of `worker.likeness`; None where they would prove nothing."""
+
+    info: PictureInfo
+    looks: tuple[str, str] | None
 
 
 def inspect(
@@ -24,12 +35,13 @@ def inspect(
     declared_type: str | None,
     no_op_allowed: bool,
     max_pixels: int,
-) -> PictureInfo:
+    source: Path | None = None,
+) -> Inspected:
     """Decode `received` wholly and judge it. Returns what it is.
 
     `sent`: what the model got, to tell that it did something. `expected_size`: (width, height) that the model was asked for;
     an upright size with the same aspect, and at least half of that, will do. `declared_type`: the provider's content type;
-    one that names no picture format says nothing.
+    one that names no picture format says nothing. `source`: the input, if the output may be compared with those for others.
 
     Raises:
         ProviderBadOutput: not fit, and why in words.
@@ -47,7 +59,15 @@ def inspect(
         raise ProviderBadOutput("the result is a placeholder: every pixel has the same colour")
     if before is not None and not no_op_allowed and _is_same(got, before):
         raise ProviderBadOutput("the result is the picture that was sent, unchanged")
-    return info
+    return Inspected(info, None if source is None else _looks(got, source, max_pixels))
+
+
+def _looks(got: px.Pixels, source: Path, max_pixels: int) -> tuple[str, str] | None:
+    """What was cut out of different backgrounds may well be the same picture, and flat pictures are all alike."""
+    if got.alpha is not None or (output := likeness(got.image)).is_flat:
+        return None
+    given = px.decode(source, px.info_of(source, max_pixels), at_least=_ENOUGH)
+    return output.text, likeness(given.image).text
 
 
 def _check_type(info: PictureInfo, declared: str | None) -> None:

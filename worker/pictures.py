@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.catalog.model import Model
-from shared.edit import EditSpec, InputRef, Operation, Role
-from shared.errors import InputGone
-from shared.geometry import GeometryPlan, plan_geometry, plan_outpaint
+from shared.edit import EditSpec, InputRef, Role
+from shared.errors import InputGone, NoCapableModel
+from shared.geometry import GeometryPlan, plan_edit
 from shared.picture import PictureInfo, content_type, extension
 from shared.settings import Settings
 from shared.storage import ObjectMissing, Storage
@@ -25,13 +25,23 @@ from worker.providers.base import Source
 
 @dataclass(slots=True)
 class SourcePicture:
-    """One picture of an edit. `key`: empty for a part of a picture. `file`: a local copy, once there is one."""
+    """One picture of an edit. `key`: empty for a part of a picture. `file`: a local copy, once there is one.
+
+    `mask`: what is edited, white, and `box`: what lies around it; of the picture that is edited, if only a part of it is.
+    """
 
     ref: InputRef
     info: PictureInfo
     sha256: str
     key: str
     file: Path | None = None
+    mask: Path | None = None
+    box: Box | None = None
+
+    @property
+    def part_size(self) -> tuple[int, int] | None:
+        """(width, height) of `box`."""
+        return None if self.box is None else (self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Pictures:
     async def collect(self, held: Held, folder: Path) -> dict[Role, list[SourcePicture]]:
         """All pictures of the edit by role. Those that still lie at a URL are fetched, checked and stored first.
 
-        Raises UrlNotAllowed, UrlFetchFailed, PictureError for what a URL leads to; StorageUnavailable.
+        Raises UrlNotAllowed, UrlFetchFailed, PictureError for what a URL leads to; MaskInvalid; InputGone, StorageUnavailable.
         """
         spec = held.record.spec
         refs = [await self._stored(held, ref, number, folder) for number, ref in enumerate(spec.inputs)]
@@ -78,6 +88,12 @@ class Pictures:
             assert ref.sha256 is not None
             assert ref.key is not None
             found[ref.role].append(SourcePicture(ref, ref.info, ref.sha256, ref.key))
+        for given in found[Role.MASK]:
+            # Read before a model is chosen: what lies around the selection is all that most of them are shown.
+            edited, mask = found[Role.IMAGE][0], folder / "mask.png"
+            source, size, most = await self.file(given, folder), edited.info.upright_size, self._settings.image_max_pixels
+            edited.box = await self._pool.run(mask_of, source, mask, size, spec.mask_mode, most, timeout_s=PIXELS_S)
+            edited.mask = mask
         return found
 
     async def _stored(self, held: Held, ref: InputRef, number: int, folder: Path) -> InputRef:
@@ -150,27 +166,19 @@ class Pictures:
     ) -> Layout:
         """How `model` sees the picture: whole, or only what lies around the mask if it can take none.
 
-        Raises MaskInvalid, PictureError, InputGone, StorageUnavailable.
+        Raises PictureError, InputGone, StorageUnavailable; NoCapableModel if the model cannot extend the picture so far.
         """
-        picture, max_pixels = pictures[Role.IMAGE][0], self._settings.image_max_pixels
-        size = picture.info.upright_size
-        whole = (0, 0, *size)
-        if spec.operation is Operation.OUTPAINT:
-            wanted = (spec.expand_left, spec.expand_right, spec.expand_up, spec.expand_down)
-            larger = plan_outpaint(size, wanted, model.size)
-            return Layout(picture, larger.picture, larger.canvas, whole, expand=larger.expand)
-        if not pictures[Role.MASK]:
-            plan = plan_geometry(size, model.size)
-            return Layout(picture, plan, plan, whole)
-        given, mask = await self.file(pictures[Role.MASK][0], folder), folder / "mask.png"
-        box = await self._pool.run(mask_of, given, mask, size, spec.mask_mode, max_pixels, timeout_s=PIXELS_S)
-        if model.mask.kind == "native" or box == whole:
-            plan = plan_geometry(size, model.size)
-            return Layout(picture, plan, plan, whole, mask=mask)
-        source, part = await self.file(picture, folder), folder / "part.png"
-        info = await self._pool.run(crop_picture, source, part, box, max_pixels, timeout_s=PIXELS_S)
-        plan = plan_geometry(info.upright_size, model.size)
-        return Layout(SourcePicture(picture.ref, info, picture.sha256, "", part), plan, plan, box, mask=mask)
+        shown = picture = pictures[Role.IMAGE][0]
+        box = whole = (0, 0, *picture.info.upright_size)
+        if picture.box is not None and picture.box != whole and model.mask.kind != "native":
+            box, part, max_pixels = picture.box, folder / "part.png", self._settings.image_max_pixels
+            source = await self.file(picture, folder)
+            info = await self._pool.run(crop_picture, source, part, box, max_pixels, timeout_s=PIXELS_S)
+            shown = SourcePicture(picture.ref, info, picture.sha256, "", part)
+        plan = plan_edit(spec, model, shown.info.upright_size)
+        if plan is None:
+            raise NoCapableModel(f"{model.id} cannot extend the picture so far")
+        return Layout(shown, plan.picture, plan.canvas, box, expand=plan.expand, mask=picture.mask)
 
     async def mask(self, layout: Layout, model: Model, folder: Path) -> Source | None:
         """The mask as the model takes it, as a file; None without one, or if the model takes none."""

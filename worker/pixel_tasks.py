@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 from shared.geometry import GeometryPlan
+from shared.mask import MaskMode
 from shared.picture import PictureInfo, read_info
-from worker.canvas import AdaptedPicture, MaskMode, RestoredPicture, adapt, read_mask, restore, thumbnail
-from worker.inspection import inspect
+from worker.canvas import AdaptedPicture, RestoredPicture, adapt, read_mask, restore, thumbnail
+from worker.inspection import Inspected, inspect
 from worker.masking import Box, MaskedResult, Polarity, box_around, crop, deliver, mask_for_model, opened_mask
 
 PIXELS_S = 120.0  #: longest pixel work on one picture
@@ -47,10 +48,23 @@ def model_mask(mask: Path, target: Path, plan: GeometryPlan, polarity: Polarity)
 
 
 def inspect_result(
-    received: Path, sent: Path | None, expected: tuple[int, int] | None, exact: bool, max_pixels: int
-) -> PictureInfo:
+    received: Path,
+    sent: Path | None,
+    source: Path | None,
+    expected: tuple[int, int] | None,
+    exact: bool,
+    max_pixels: int,
+) -> Inspected:
     """`worker.inspection.inspect`. An exact edit may change nothing: black and white of a grey picture."""
-    return inspect(received, sent=sent, expected_size=expected, declared_type=None, no_op_allowed=exact, max_pixels=max_pixels)
+    return inspect(
+        received,
+        sent=sent,
+        source=source,
+        expected_size=expected,
+        declared_type=None,
+        no_op_allowed=exact,
+        max_pixels=max_pixels,
+    )
 
 
 def restore_result(

@@ -6,64 +6,43 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Literal
 
-from shared.candidates import EXACT, Circumstances
 from shared.catalog.load import Catalog
-from shared.edit import EditSpec, Operation, Role
+from shared.edit import Role
 from shared.errors import (
     Canceled,
     DeadlineExceeded,
     EditStudioError,
     InputGone,
     InternalError,
-    JobError,
     NoCapableModel,
-    ProviderBadOutput,
     ProviderError,
+    ProviderRateLimited,
+    ProviderRefused,
     ProviderTransient,
+    ProviderUnusable,
     RequestError,
     UrlFetchFailed,
 )
 from shared.fault import die_at
-from shared.job import Course, Geometry, InputView, JobFailure, JobRecord, JobState, Selection
-from shared.recommend import Recommendation, recommend
+from shared.job import Course, InputView, JobFailure, JobRecord, JobState, Selection
+from shared.recommend import Recommendation
 from shared.settings import Settings
+from shared.store.experience import Experiences
 from shared.store.leases import Leases, Release
-from worker.call import Caller, LostEdit, ended, ended_by
-from worker.canvas import RestoredPicture
-from worker.fetch import GuardedHttp
+from worker.call import Caller, LostEdit, call_end, ended, ended_by
+from worker.choose import Chooser, CircuitsOpen, NobodyLeft, WrongLane, in_lane
 from worker.hands import PATIENCE_S, Held
-from worker.pictures import Layout, Pictures, SourcePicture
-from worker.pixel_pool import PixelPool, PixelWorkLost
-from worker.pixel_tasks import PIXELS_S, Wanted, deliver_masked, inspect_result, restore_result
-from worker.providers.base import Done, Provider
-from worker.results import Results, patiently
-from worker.retry import NEXT_MODEL, after, last_error, paid_usd, spent_models
+from worker.outputs import Outputs
+from worker.pictures import Pictures, SourcePicture
+from worker.pixel_pool import PixelWorkLost
+from worker.results import Results
+from worker.retry import GiveUp, after, is_for_the_next, limited_s, may_fall_back
 
-_RESULT_PIXELS = 4  #: how many times the input's pixel limit a result may have
-_LACKING_PROVIDER_S = 30.0
-_RESIZING = (Operation.OUTPAINT, Operation.UPSCALE)
 _log = logging.getLogger(__name__)
-
-
-class WrongLane(Exception):
-    """The edit belongs to another provider's lane, where that provider's limits hold. `delay_s`: until it is offered again."""
-
-    def __init__(self, lane: str, *, delay_s: float = 0.0) -> None:
-        super().__init__(lane)
-        self.lane = lane
-        self.delay_s = delay_s
-
-
-class NobodyLeft(Exception):
-    """Every model that could do the edit has been tried. `error`: the last one's."""
-
-    def __init__(self, error: JobError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class EditRunner:
@@ -74,49 +53,56 @@ class EditRunner:
         *,
         settings: Settings,
         catalog: Catalog,
-        providers: Mapping[str, Provider],
         leases: Leases,
+        experiences: Experiences,
         pictures: Pictures,
+        chooser: Chooser,
         caller: Caller,
+        outputs: Outputs,
         results: Results,
-        http: GuardedHttp,
-        pool: PixelPool,
+        scratch: Path,
     ) -> None:
+        """`scratch`: a folder of this process' own, for the pictures of edits in hand."""
         self._settings = settings
         self._catalog = catalog
-        self._providers = providers
         self._leases = leases
+        self._experiences = experiences
         self._pictures = pictures
+        self._chooser = chooser
         self._caller = caller
+        self._outputs = outputs
         self._results = results
-        self._http = http
-        self._pool = pool
-        self._pixels_max = settings.image_max_pixels * _RESULT_PIXELS
+        self._scratch = scratch
 
     async def run(self, held: Held) -> None:
         """The whole edit, whatever happens: at its end the record is finished, given back, or somebody else's."""
         record = held.record
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="edit-"))
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._scratch))
         try:
-            async with asyncio.timeout(max(0.0, record.deadline / 1000 - time.time())):
+            async with asyncio.timeout(_left_s(record)):
                 course = await self._edit(held, folder)
             die_at("before_finish", self._settings.fault)
             await self._finish(held, course)
         except asyncio.CancelledError:
             if held.why == "cancel":
                 held.course = ended_by(held.course, Canceled("the edit was canceled on request"))
+                await self._count(held)
             raise
         except LostEdit:
             _log.info("an edit went to another worker", extra={"job_id": record.id})
         except WrongLane as elsewhere:
-            await self._leases.release(record, Release(lane=elsewhere.lane, delay_s=elsewhere.delay_s), patience_s=PATIENCE_S)
+            how = Release(lane=elsewhere.lane, delay_s=elsewhere.delay_s, pause_s=elsewhere.pause_s)
+            await self._give_back(held, how)
+        except CircuitsOpen as wait:
+            await self._give_back(held, Release(delay_s=wait.retry_s, waiting_on="provider"))
+            _log.info("an edit waits", extra={"job_id": record.id, "waiting_on": "provider", "code": "circuit_open"})
         except NobodyLeft as end:
             await self._fail(held, end.error)
         except TimeoutError:
             await self._settle(held, DeadlineExceeded("the deadline passed while the edit was being made"))
         except PixelWorkLost as error:
             # Ours, not the provider's: a call that was made before is paid or not, whatever became of its picture.
-            await self._settle(held, ProviderTransient(str(error), billed=None if held.course.attempts else False))
+            await self._settle(held, ProviderTransient(str(error), billed=None if held.course.attempts else False), is_ours=True)
         except EditStudioError as error:
             await self._settle(held, error)
         except Exception:
@@ -131,146 +117,108 @@ class EditRunner:
             return adopted
         pictures = await self._pictures.collect(held, folder)
         picture = pictures[Role.IMAGE][0]
+        if held.record.call == "started":
+            await self._caller.look_back(held)
+            await self._count(held)
         held.stage = "choosing"
-        chosen = self._choose(held.record, picture)
-        held.course = _chosen(held.course, chosen, picture, simulated=self._is_simulated(chosen))
+        chosen = await self._chooser.choose(held, picture)
+        held.course = self._with_choice(held.course, chosen, picture)
+        if not in_lane(chosen, held.record):
+            raise WrongLane(chosen.model.provider)
+        if not held.record.call:
+            extra = {"job_id": held.record.id, "model": chosen.model.id, "reason": chosen.reason}
+            _log.info("chose a model", extra={**extra, "request_id": held.record.request_id})
         held.stage = "adapting"
         layout = await self._pictures.layout(pictures, held.record.spec, chosen.model, folder)
-        done = await self._caller.call_or_resume(held, chosen, pictures, layout, folder)
+        try:
+            done = await self._caller.call_or_resume(held, chosen, pictures, layout, folder)
+        except ProviderRateLimited as error:
+            await self._leave_if_late(held, picture, error)
+            raise
         held.stage = "checking"
-        received = await self._receive(done, chosen, folder)
-        result, geometry = await self._restore(held, chosen, picture, layout, received, folder)
+        received = await self._outputs.receive(done, chosen.model, folder)
+        result, geometry = await self._outputs.restore(held, chosen.model, picture, layout, received, folder)
         held.stage = "storing"
         course = ended(held.course, "succeeded", None, billed=True)
         course = course.model_copy(update={"geometry": geometry, "output": self._results.output_of(held.record, result)})
         await self._results.store(held.record, course, result.file)
         return course
 
-    def _choose(self, record: JobRecord, picture: SourcePicture) -> Recommendation:
-        """The model. A paid call that is under way decides it; else the choice, and its provider's lane."""
-        spec = record.spec
-        if record.call and (called := self._catalog.models.get(record.call_model)):
-            if called.provider not in self._providers:
-                # Paid for, and nobody who took it could ask for the result: it waits for a worker with the provider's key.
-                raise WrongLane(called.provider, delay_s=_LACKING_PROVIDER_S)
-            spec = spec.model_copy(update={"model": called.id, "provider": None})
-        spent = spent_models(record.course, self._catalog) if _may_fall_back(spec) else ()
-        if spec.max_cost is not None:
-            spec = spec.model_copy(update={"max_cost": max(0.0, spec.max_cost - paid_usd(record.course))})
-        now = Circumstances(configured=self._providers.keys(), upright_size=picture.info.upright_size, down=spent)
+    async def _leave_if_late(self, held: Held, picture: SourcePicture, error: ProviderRateLimited) -> None:
+        """Raises WrongLane if the deadline cannot bear the wait that a provider asks for, and another one may do the edit."""
+        record, wait_s = held.record, error.retry_after_s
+        if wait_s is None or wait_s < _left_s(record) or not may_fall_back(record.spec) or record.lane == "suspect":
+            return
+        held.course = ended_by(held.course, error)
+        busy = [model.id for model in self._catalog.models.values() if model.provider == held.course.provider]
         try:
-            chosen = recommend(spec, catalog=self._catalog, now=now)
-        except NoCapableModel:
-            # Nobody is left: the edit ends by what the last one failed with, not by its having been tried.
-            if (failed := last_error(record.course)) is not None:
-                raise NobodyLeft(failed) from None
-            raise
-        if chosen.model.provider != record.lane and record.lane != "suspect":
-            raise WrongLane(chosen.model.provider)
-        if not record.call:
-            extra = {"job_id": record.id, "model": chosen.model.id, "reason": chosen.reason, "request_id": record.request_id}
-            _log.info("chose a model", extra=extra)
-        return chosen
+            chosen = await self._chooser.choose(held, picture, without=busy)
+        except (NoCapableModel, NobodyLeft, CircuitsOpen):
+            held.choices = ""
+            return
+        held.course = self._with_choice(held.course, chosen, picture)
+        raise WrongLane(chosen.model.provider, pause_s=limited_s(error, chance=0.0, left_s=0.0)) from error
 
-    def _is_simulated(self, chosen: Recommendation) -> bool:
-        return self._settings.simulated and not self._catalog.providers[chosen.model.provider].in_process
+    def _with_choice(self, course: Course, chosen: Recommendation, picture: SourcePicture) -> Course:
+        """The course with the model, why, and what it will cost."""
+        is_simulated = self._settings.simulated and not self._catalog.providers[chosen.model.provider].in_process
+        return _chosen(course, chosen, picture, simulated=is_simulated)
 
-    async def _receive(self, done: Done, chosen: Recommendation, folder: Path) -> Path:
-        """The model's picture in a file."""
-        received = folder / "received"
-        if done.data is not None:
-            await asyncio.to_thread(received.write_bytes, done.data)
-            return received
-        assert done.url is not None
-        trusted = self._providers[chosen.model.provider].may_fetch(done.url)
-        try:
-            await self._http.download(done.url, received, max_bytes=self._settings.download_max_bytes, trusted=trusted)
-        except UrlFetchFailed as error:
-            # The handle is kept: the next attempt asks for the same result again, which costs nothing.
-            raise ProviderTransient(f"the result could not be fetched: {error}", billed=True) from error
-        except RequestError as error:
-            raise ProviderBadOutput(f"the result lies at an address that is not allowed: {error}", billed=True) from error
-        return received
-
-    async def _restore(
-        self, held: Held, chosen: Recommendation, picture: SourcePicture, layout: Layout, received: Path, folder: Path
-    ) -> tuple[RestoredPicture, Geometry]:
-        """Check what came back, and make of it what the caller gets."""
-        spec, plan = held.record.spec, layout.plan
-        exact = EXACT in chosen.model.capabilities
-        resizes = exact or spec.operation in _RESIZING
-        source = await patiently(lambda: self._pictures.file(picture, folder))
-        shown = await patiently(lambda: self._pictures.file(layout.shown, folder))
-        before = shown if plan.method == "identity" and not resizes else None
-        try:
-            info = await self._pool.run(
-                inspect_result, received, before, None if resizes else plan.sent, exact, self._pixels_max, timeout_s=PIXELS_S
-            )
-        except ProviderBadOutput as error:
-            await self._results.keep_rejected(held.record, received)
-            raise ProviderBadOutput(str(error), billed=True) from error
-        wanted = _wanted(spec.size, resizes=resizes and spec.operation is not Operation.OUTPAINT)
-        output, target = (spec.output_format, spec.output_quality, spec.keep_metadata), folder / "result"
-        delta = None
-        if layout.mask is None:
-            files = (received, source, target)
-            result = await self._pool.run(
-                restore_result, files, layout.canvas, wanted, output, self._pixels_max, timeout_s=PIXELS_S
-            )
-        else:
-            masked = await self._pool.run(
-                deliver_masked,
-                (received, source, layout.mask, target),
-                plan,
-                layout.box,
-                wanted,
-                output,
-                self._pixels_max,
-                timeout_s=PIXELS_S,
-            )
-            result, delta = masked.picture, masked.outside_mask_max_delta
-        geometry = Geometry(
-            input=picture.info.upright_size,
-            sent=plan.sent,
-            received=info.upright_size,
-            delivered=(result.width, result.height),
-            method=plan.method,
-            outside_mask_max_delta=delta,
-        )
-        return result, geometry
+    async def _count(self, held: Held) -> None:
+        """Count the end of an attempt that no other write goes along with."""
+        if (end := call_end(held, held.course)) is not None:
+            await self._experiences.record(end)
 
     async def _finish(self, held: Held, course: Course) -> None:
         micro_usd = round((course.estimated_usd or 0.0) * 1e6)
-        done = await self._leases.finish(
-            held.record, JobState.SUCCEEDED, course, cost_micro_usd=micro_usd, lane_outcome="good", patience_s=PATIENCE_S
-        )
+        move = self._leases.finish(held.record, JobState.SUCCEEDED, course, cost_micro_usd=micro_usd, patience_s=PATIENCE_S)
+        done = await self._last(held, move, course)
         die_at("after_finish", self._settings.fault)
         extra = {"job_id": held.record.id, "model": course.model, "request_id": held.record.request_id, "counted": done}
         _log.info("an edit succeeded", extra=extra)
 
-    async def _settle(self, held: Held, error: EditStudioError) -> None:
-        """After an error: again later, or the end."""
-        record = held.record
-        decision = after(error, failures=record.failures, chance=random.random(), may_fall_back=_may_fall_back(record.spec))
-        if isinstance(decision, Release):
-            if isinstance(error, NEXT_MODEL):
-                # This call is over, however it ended; the next turn is another model's.
-                held.resumable = False
-                await self._leases.checkpoint(record, patience_s=PATIENCE_S, call="", handle="")
-            # With a handle the attempt is not over: its result can still be fetched.
-            course = held.course if held.resumable else ended_by(held.course, error)
-            await self._leases.release(record, decision, course, patience_s=PATIENCE_S)
-            _log.info("an edit waits", extra={"job_id": record.id, "waiting_on": decision.waiting_on, "code": error.code})
+    async def _settle(self, held: Held, error: EditStudioError, *, is_ours: bool = False) -> None:
+        """After an error: again later, or the end. `is_ours`: no model has anything to do with it."""
+        record, to_the_next = held.record, is_for_the_next(error, held.record.spec)
+        decision = after(error, failures=record.failures, chance=random.random(), next_model=to_the_next, left_s=_left_s(record))
+        if isinstance(error, ProviderUnusable):
+            _log.error("a provider refuses our account", extra={"provider": held.course.provider, "error": str(error)})
+        if isinstance(decision, GiveUp):
+            await self._fail(held, error, is_ours=is_ours)
             return
-        await self._fail(held, error)
+        if to_the_next:
+            # This call is over, however it ended; the next turn is another model's.
+            held.resumable = False
+            await self._leases.checkpoint(record, patience_s=PATIENCE_S, call="", handle="")
+        # With a handle the attempt is not over: its result can still be fetched.
+        held.course = held.course if held.resumable else ended_by(held.course, error)
+        await self._give_back(held, decision, is_ours=is_ours)
+        _log.info("an edit waits", extra={"job_id": record.id, "waiting_on": decision.waiting_on, "code": error.code})
 
-    async def _fail(self, held: Held, error: EditStudioError) -> None:
+    async def _give_back(self, held: Held, how: Release, *, is_ours: bool = False) -> None:
+        move = self._leases.release(held.record, how, held.course, patience_s=PATIENCE_S)
+        await self._last(held, move, held.course, is_ours=is_ours)
+
+    async def _fail(self, held: Held, error: EditStudioError, *, is_ours: bool = False) -> None:
         record = held.record
         course = ended_by(held.course, error).model_copy(update={"error": _failure(error, held)})
-        bad = isinstance(error, ProviderError) and (error.retryable or error.status >= 500)
-        outcome: Literal["bad", ""] = "bad" if bad else ""
-        await self._leases.finish(record, JobState.FAILED, course, lane_outcome=outcome, patience_s=PATIENCE_S)
+        if isinstance(error, ProviderRefused):
+            _log.error("a provider refused what the catalogue let through", extra={"job_id": record.id, "error": str(error)})
+        move = self._leases.finish(record, JobState.FAILED, course, patience_s=PATIENCE_S)
+        await self._last(held, move, course, is_ours=is_ours)
         _log.info("an edit failed", extra={"job_id": record.id, "code": error.code, "request_id": record.request_id})
+
+    async def _last(self, held: Held, move: Awaitable[bool], course: Course, *, is_ours: bool = False) -> bool:
+        """Make the move with which the edit leaves our hands. What else is to be written goes along in the same round trip."""
+        beside: list[Awaitable[object]] = []
+        if held.choices:
+            # Sent before the move, it is written while the edit is still ours.
+            beside.append(self._leases.checkpoint(held.record, patience_s=PATIENCE_S, choices=held.choices))
+        end = call_end(held, course, is_ours=is_ours)
+        if end is not None:
+            beside.append(self._experiences.record(end))
+        *_, made = await asyncio.gather(*beside, move)
+        return bool(made)
 
 
 def _chosen(course: Course, chosen: Recommendation, picture: SourcePicture, *, simulated: bool) -> Course:
@@ -289,24 +237,6 @@ def _chosen(course: Course, chosen: Recommendation, picture: SourcePicture, *, s
     return course.model_copy(update=update)
 
 
-def _may_fall_back(spec: EditSpec) -> bool:
-    """A pinned model never becomes another."""
-    return spec.fallback == "auto" and spec.model is None
-
-
-def _wanted(size: str, *, resizes: bool) -> Wanted:
-    """The size to deliver. What changes the size by its nature is not brought back to the input's; `model` with a mask is.
-
-    (Pixels outside of the mask are the input's own, and the model's size may be that of a part.)
-    """
-    if size == "model" or (size == "match_input" and resizes):
-        return "model"
-    if size == "match_input":
-        return "match_input"
-    width, height = size.split("x")
-    return int(width), int(height)
-
-
 def _failure(error: EditStudioError, held: Held) -> JobFailure:
     """The error as the caller sees it."""
     by: Literal["caller", "provider", "service"] = "service"
@@ -316,3 +246,8 @@ def _failure(error: EditStudioError, held: Held) -> JobFailure:
         by = "provider"
     billed = error.billed if isinstance(error, ProviderError) else None if held.course.attempts else False
     return JobFailure(code=error.code, message=str(error), retryable=error.retryable, by=by, stage=held.stage, billed=billed)
+
+
+def _left_s(record: JobRecord) -> float:
+    """Seconds to the deadline."""
+    return max(0.0, record.deadline / 1000 - time.time())

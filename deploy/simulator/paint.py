@@ -69,6 +69,23 @@ def extend(picture: bytes, *, left: int, right: int, up: int, down: int) -> tupl
     return _encode(canvas, "png"), _encode(mask, "png")
 
 
+def extend_evenly(
+    picture: bytes, size_for: Callable[[tuple[int, int]], tuple[int, int]], *, enlarges: bool
+) -> tuple[bytes, bytes]:
+    """The picture in the middle of its canvas, and the mask of what is new. `size_for`: input size to canvas size.
+
+    It is made smaller if the canvas does not hold it; `enlarges`: and larger until it fills the canvas in one direction.
+    """
+    inner = _decode(picture)
+    canvas = size_for(inner.size)
+    scale = min(canvas[0] / inner.width, canvas[1] / inner.height)
+    if scale < 1 or enlarges:
+        inner = inner.resize((max(1, round(inner.width * scale)), max(1, round(inner.height * scale))))
+    left, up = (canvas[0] - inner.width) // 2, (canvas[1] - inner.height) // 2
+    sides = {"left": left, "right": canvas[0] - inner.width - left, "up": up, "down": canvas[1] - inner.height - up}
+    return extend(_encode(inner, "png"), **sides)
+
+
 def cut_out(picture: bytes, output_format: str) -> bytes:
     """The picture with what counts as its subject here, the ellipse in its middle, on transparency."""
     subject = _decode(picture)

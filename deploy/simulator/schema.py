@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from math import sqrt
 from typing import Any
@@ -37,7 +38,8 @@ class SimulatedModel:
     """One model. `tiers`: (USD, the values that it holds for); `pixels`: of the output when no size is asked for.
 
     `scale`: output side by input side, where neither decides; `any_of`: parameters of which one has to be given;
-    `cuts_out`: the output is the subject on transparency; `per_megapixel`: `usd` is for a million pixels of the output.
+    `cuts_out`: the output is the subject on transparency; `extends`: the picture lies in the middle of a larger canvas;
+    `per_megapixel`: `usd` is for a million pixels of the output.
     """
 
     path: str
@@ -51,6 +53,7 @@ class SimulatedModel:
     scale: int = 1
     any_of: tuple[str, ...] = ()
     cuts_out: bool = False
+    extends: bool = False
     per_megapixel: bool = False
 
     def price_usd(self, body: Mapping[str, Any]) -> float:
@@ -116,8 +119,9 @@ class SimulatedModel:
         return body.get(name, parameter.default if parameter else None)
 
 
-def load_models(provider: str) -> dict[str, SimulatedModel]:
-    """The models of `<provider>.toml` beside this file, by path."""
+@cache
+def load_models(provider: str) -> Mapping[str, SimulatedModel]:
+    """The models of `<provider>.toml` beside this file, by path. Read once in a process."""
     table = tomllib.loads((files("deploy.simulator") / f"{provider}.toml").read_text("utf-8"))
     models = {}
     for row in table["models"]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from deploy.simulator.account import Account, InputUnavailable, shortened
 from deploy.simulator.faults import Fault
-from deploy.simulator.paint import NotAPicture, cut_out, paint
+from deploy.simulator.paint import NotAPicture, cut_out, extend_evenly, paint
 from deploy.simulator.schema import Invalid, SimulatedModel
 
 INVALID, UNFETCHABLE, INTERNAL = 1401, 1402, 5000
@@ -155,12 +155,16 @@ class Tasks:
         spoiled_as = next((name for name in task.faults if name in _SPOILS), "")
         output_format = task.model.output_format(task.body)
         seed = task.body.get("seed", -1)
+        size_for = partial(task.model.size_for, task.body)
+        if task.model.extends:
+            extending = partial(extend_evenly, pictures[0], size_for, enlarges="size" not in task.body)
+            pictures[0], mask_bytes = await asyncio.get_running_loop().run_in_executor(self._account.painters, extending)
         work = partial(
             paint,
             pictures,
             prompt=task.prompt,
             seed=int(task.id, 16) if seed == -1 else seed,
-            size_for=partial(task.model.size_for, task.body),
+            size_for=(lambda size: size) if task.model.extends else size_for,
             output_format=output_format,
             mask=mask_bytes,
             transparent_is_edit=task.model.mask_polarity == "transparent",

@@ -12,12 +12,13 @@ from gateway.job_answers import JOB_HEADERS, job_response, render
 from gateway.pictures import Picture
 from gateway.route import JSON, Body, Call, Header, Query, Reply, Route
 from gateway.routes.process import IDEMPOTENCY_HEADER, PREFER_HEADER, SUBMIT_ERRORS, SUBMIT_HEADERS, WaitQuery
-from gateway.rules import check_wishes
+from gateway.rules import check_wishes, spec_of
 from gateway.submitting import submit, submitted
 from gateway.waiting import wait_for_end, wait_of
 from shared.edit import EditOptions, InputRef, MetadataKey, MetadataValue
 from shared.errors import AlreadyFinished, Gone, NotFinished, StorageUnavailable
 from shared.job import API_PREFIX, Job, JobState
+from shared.pinned import check_possible
 
 _RFC3339 = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$"
 
@@ -96,6 +97,7 @@ async def retry(call: Call) -> web.Response:
     faults = Faults()
     check_wishes(options, {field_of(ref.role): "/operation" for ref in spec.inputs}, connections, faults)
     faults.raise_any()
+    check_possible(spec_of(options, spec.inputs), connections.catalog, {})
     accepted = await submit(call, options, [_again(ref) for ref in spec.inputs], parent=record.id)
     return await submitted(call, accepted, asked_wait_s=call.query.wait)
 

@@ -15,7 +15,9 @@ from shared.errors import NoCapableModel, NotFound
 from shared.job import API_PREFIX, Alternative
 from shared.model_view import ModelDetail, ModelView, model_detail, model_view
 from shared.picture import PictureInfo
+from shared.receipt import ExclusionView
 from shared.recommend import Recommendation, recommend
+from shared.score import Experience
 
 _SIDE_MAX = 16_384
 Tier = Literal["free", "pro", "enterprise"]
@@ -81,21 +83,24 @@ class RecommendRequest(_Wire):
     size: Annotated[str, StringConstraints(pattern=r"^(match_input|model|[1-9]\d{0,4}x[1-9]\d{0,4})$")] = "match_input"
 
 
-class ExclusionView(_Wire):
-    """Why a model is no candidate."""
+class Seconds(_Wire):
+    """What half of this model's calls for this operation took at most, and nine in ten."""
 
-    model_id: str
-    code: str
-    why: str
+    p50: float
+    p90: float
 
 
 class RecommendAnswer(_Wire):
-    """The mission's answer, and what it rests on. `score_breakdown` adds up to `score`."""
+    """The mission's answer, and what it rests on. `score_breakdown` adds up to `score`.
+
+    `estimated_seconds`: null as long as no call has shown it.
+    """
 
     recommended_model: str
     reason: str
     alternatives: tuple[Alternative, ...]
     estimated_cost: float
+    estimated_seconds: Seconds | None
     score: float
     score_breakdown: dict[str, float]
     excluded: tuple[ExclusionView, ...]
@@ -106,14 +111,14 @@ async def models(call: Call) -> web.Response:
     """The catalogue, filtered."""
     asked: ModelsQuery = call.query
     seen = await call.connections.jobs.providers_seen()
-    views = [model_view(model, seen) for model in call.connections.catalog.models.values()]
+    learned = await call.connections.experiences.look()
+    views = [model_view(model, seen, learned) for model in call.connections.catalog.models.values()]
     found = [view for view in views if _passes(view, asked)]
     recommended = None
     if asked.operation is not None:
         try:
-            chosen = _recommended(
-                call, RecommendRequest(operation=asked.operation), seen, wanted=Preferences(prioritize_cost=True)
-            )
+            wish = RecommendRequest(operation=asked.operation)
+            chosen = await _recommended(call, wish, wanted=Preferences(prioritize_cost=True))
             recommended = Recommended(model_id=chosen.model.id, reason=chosen.reason)
         except NoCapableModel:
             recommended = None
@@ -126,15 +131,16 @@ async def model(call: Call) -> web.Response:
     found = catalog.models.get(call.id)
     if found is None:
         raise NotFound(f"there is no model {call.id!r}{did_you_mean(call.id, catalog.models, count=3)}")
-    return _response(model_detail(found, await call.connections.jobs.providers_seen()))
+    seen = await call.connections.jobs.providers_seen()
+    learned = await call.connections.experiences.look()
+    return _response(model_detail(found, seen, learned, shows_spend="admin" in call.key.scopes))
 
 
 async def recommendation(call: Call) -> web.Response:
     """Which model an edit like this would get."""
     asked = parse_json(RecommendRequest, await read_small_json(call.request))
-    seen = await call.connections.jobs.providers_seen()
     wanted = Preferences(**asked.preferences.model_dump(include=set(Preferences.model_fields)))
-    found = _recommended(call, asked, seen, wanted=wanted)
+    found = await _recommended(call, asked, wanted=wanted)
     terms = {name: round(points, 6) for name, points in asdict(found.score).items()}
     return _response(
         RecommendAnswer(
@@ -142,6 +148,7 @@ async def recommendation(call: Call) -> web.Response:
             reason=found.reason,
             alternatives=found.alternatives,
             estimated_cost=float(found.usd),
+            estimated_seconds=_estimated(found.scored[0][0].experience),
             score=round(found.score.total, 6),
             score_breakdown=terms,
             excluded=tuple(ExclusionView(model_id=e.model_id, code=e.code, why=e.why) for e in found.excluded),
@@ -150,7 +157,9 @@ async def recommendation(call: Call) -> web.Response:
     )
 
 
-def _recommended(call: Call, asked: RecommendRequest, seen: tuple[str, ...], *, wanted: Preferences) -> Recommendation:
+async def _recommended(call: Call, asked: RecommendRequest, *, wanted: Preferences) -> Recommendation:
+    """As the worker would choose now, by the same function. Raises NoCapableModel, StoreUnavailable."""
+    connections = call.connections
     size = (asked.image_resolution.width, asked.image_resolution.height) if asked.image_resolution else None
     info = PictureInfo(format="png", width=size[0] if size else 1, height=size[1] if size else 1, bytes=1)
     roles = [Role.IMAGE, *[Role.MASK] * asked.has_mask, *[Role.REFERENCE] * asked.reference_images]
@@ -165,8 +174,20 @@ def _recommended(call: Call, asked: RecommendRequest, seen: tuple[str, ...], *, 
         user_tier=asked.user_tier or call.key.tier,
         inputs=tuple(InputRef(role=role, key="-", info=info, sha256="-") for role in roles),
     )
-    now = Circumstances(configured=seen, upright_size=size)
-    return recommend(spec, catalog=call.connections.catalog, now=now, preferences=wanted)
+    learned = await connections.experiences.look()
+    now = Circumstances(
+        configured=await connections.jobs.providers_seen(),
+        upright_size=size,
+        down=learned.down,
+        experience=learned.experience_of(spec.operation, await connections.experiences.history(call.tenant)),
+    )
+    return recommend(spec, catalog=connections.catalog, now=now, preferences=wanted)
+
+
+def _estimated(experience: Experience) -> Seconds | None:
+    if experience.p50_s is None or experience.p90_s is None:
+        return None
+    return Seconds(p50=round(experience.p50_s, 3), p90=round(experience.p90_s, 3))
 
 
 _PROMPTED = (Operation.GENERAL_EDIT, Operation.INPAINT, Operation.SEARCH_REPLACE, Operation.SEARCH_RECOLOR, Operation.RELIGHT)

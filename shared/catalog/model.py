@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.edit import Operation
 
@@ -40,6 +40,15 @@ class Size(_Entry):
     min_aspect: float = 0.0  #: width / height
     max_aspect: float = 1e9
     aspects: tuple[str, ...] = ()  #: "16:9", with control aspect_ratio
+    min_share: float = 0.0  #: of its canvas that the picture has to fill, when outpainting
+
+
+class Enlarging(_Entry):
+    """The most that an upscaler makes of a picture: times each side, pixels of the longer side, pixels in all."""
+
+    times: float | None = None
+    max_side: int | None = None
+    max_pixels: int | None = None
 
 
 class Mask(_Entry):
@@ -81,6 +90,7 @@ class Model(_Entry):
     capabilities: tuple[str, ...]
     use_cases: tuple[str, ...]
     features: tuple[str, ...]
+    example_prompts: tuple[str, ...] = ()
     languages: tuple[str, ...]
     image_parameter: Literal["image", "images", "image_url", "image_urls", "input_image", "input_images", "subject_image"] = (
         "image"
@@ -91,11 +101,20 @@ class Model(_Entry):
     input_max_side: int = 16_384
     size: Size
     mask: Mask = Mask()
+    enlarges: Enlarging | None = None  #: of every model that does upscales
     parameters: dict[str, Parameter] = {}
+    one_of: tuple[str, ...] = ()  #: of these fields of a request the model needs at least one, beside its required parameters
+    beside: tuple[Literal["background_image", "lighting_image"], ...] = ()  #: pictures with a role of their own that it takes
     output_formats: tuple[str, ...] = ("png", "jpeg", "webp", "avif")  #: what the model itself can return
     price: Price
     source: str
     docs_url: str | None = None
+
+    @model_validator(mode="after")
+    def _says_how_far_it_enlarges(self) -> "Model":
+        if Operation.UPSCALE in self.operations and self.enlarges is None:
+            raise ValueError("a model that upscales needs enlarges = { times = …, max_side = … or max_pixels = … }")
+        return self
 
     @property
     def max_resolution(self) -> tuple[int, int]:
@@ -116,4 +135,6 @@ class ProviderEntry(_Entry):
     in_process: bool = False  #: works on files in the worker itself; nothing leaves the machine
     takes_links: bool = True  #: fetches pictures from our storage; if not, it is sent the bytes
     max_concurrent: int | None = None  #: calls at once per account; None: as many as there are slots
+    calls_per_minute: int | None = Field(None, ge=1)  #: per account, in the long run; None: as many as there are
+    burst: int | None = Field(None, ge=1)  #: of these, how many may come at once; None: those of 5 s
     models: tuple[Model, ...]

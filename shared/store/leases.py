@@ -12,12 +12,16 @@ from shared.store.connection import Argument, Scripts, pairs
 KILLS_MAX = 3
 _LONGEST_DELAY_MS = 60_000
 _DUE_A_CALL = 200
+_BURST_S = 5.0
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """How an edit is given back. `failed`: counts as a provider failure; `pause_s`: nobody takes from the lane for so long."""
+    """How an edit is given back. `failed`: counts as a failure, and against what its lane may retry.
+
+    `pause_s`: nobody takes from the lane for so long, because its provider asked for that.
+    """
 
     delay_s: float = 0.0
     lane: str = ""
@@ -68,7 +72,6 @@ class Leases:
         course: Course,
         *,
         cost_micro_usd: int = 0,
-        lane_outcome: Literal["good", "bad", ""] = "",
         patience_s: float = 0.0,
     ) -> bool:
         """End the edit; False: it is no longer this worker's. Repeating it is safe."""
@@ -82,7 +85,6 @@ class Leases:
             cost_micro_usd,
             course.error.code if course.error and state is JobState.FAILED else "",
             self._retention_ms,
-            lane_outcome,
             patience_s=patience_s,
         )
         return bool(answer)
@@ -113,6 +115,14 @@ class Leases:
     async def set_lane_limit(self, lane: str, limit: int) -> None:
         """At most `limit` edits of this lane run at once, over all workers."""
         await self._scripts.command("HSET", f"lane:{lane}", "limit", limit)
+
+    async def set_lane_rate(self, lane: str, per_minute: int, *, burst: int | None) -> None:
+        """At most `per_minute` edits of this lane are taken a minute, over all workers; 0: as many as there are.
+
+        `burst`: how many of them at once; None: those of 5 s, because idle workers look every few seconds only.
+        """
+        at_once = burst or max(1, int(per_minute * _BURST_S / 60))
+        await self._scripts.command("HSET", f"lane:{lane}", "rate", per_minute / 60, "burst", at_once)
 
 
 def _readable(job_id: str, flat: Sequence[str]) -> JobRecord | None:

@@ -47,7 +47,7 @@ class Runner:
         )
         if written:
             await self._work()
-            await self._leases.finish(record, JobState.SUCCEEDED, course, lane_outcome="good", patience_s=PATIENCE_S)
+            await self._leases.finish(record, JobState.SUCCEEDED, course, patience_s=PATIENCE_S)
 
 
 async def _run(slots: int, work: str) -> None:

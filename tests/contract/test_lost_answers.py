@@ -27,6 +27,7 @@ async def test_a_lost_answer_is_not_found_where_there_is_no_history(
     with pytest.raises(ProviderAmbiguous) as caught:
         await provider.submit(edit("lost-answer"))
     assert caught.value.billed is None
+    assert not provider.has_history
     assert await provider.find(CALL_ID, model, submitted_at_ms=0) is None
 
 
@@ -38,6 +39,7 @@ async def test_a_lost_answer_is_found_again_by_the_calls_name(
     with pytest.raises(ProviderAmbiguous):
         await provider.submit(edit("lost-answer"))
     [billed] = await simulator.ledger()
+    assert provider.has_history
     task_id = await provider.find(CALL_ID, model, submitted_at_ms=before_ms)
     assert task_id is not None
     assert task_id == billed["id"]

@@ -57,7 +57,7 @@ async def test_the_size_is_the_upright_one(api: Api) -> None:
 @pytest.mark.parametrize("as_parts", [True, False])
 async def test_a_form_takes_files_and_typed_texts(api: Api, as_parts: bool) -> None:
     mask = encoded(photo(size=(120, 80)).convert("L"), "PNG")
-    fields = {"prompt": "a hat", "operation": "inpaint", "metadata": {"k": "v"}, "strict": False}
+    fields = {"prompt": "a hat", "operation": "general_edit", "metadata": {"k": "v"}, "strict": False}
     if as_parts:
         texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     else:
@@ -66,7 +66,7 @@ async def test_a_form_takes_files_and_typed_texts(api: Api, as_parts: bool) -> N
     form.add_field("reference_images", samples()["jpeg"], filename="a")
     form.add_field("reference_images", samples()["webp"], filename="b")
     job = await accepted(api, data=form)
-    assert (job["operation"], job["prompt"], job["metadata"]) == ("inpaint", "a hat", {"k": "v"})
+    assert (job["operation"], job["prompt"], job["metadata"]) == ("general_edit", "a hat", {"k": "v"})
     keys, _ = await api.stored()
     folder = f"in/t1/{job['id']}/"
     assert keys == [folder + name for name in ("image-0.png", "mask-0.png", "reference-0.jpg", "reference-1.webp")]

@@ -2,13 +2,16 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import not_a_server_error
+from schemathesis.checks import load_all_checks, not_a_server_error
+from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.pytest._test_builder import build_operation_test
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     ignored_auth,
@@ -35,7 +38,8 @@ CONFORMANCE = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-schema = schemathesis.openapi.from_dict(openapi_document(all_routes()))
+DOCUMENT = openapi_document(all_routes())
+OPERATIONS = [f"{route.method} {route.path}" for route in all_routes()]
 _CALL_S = 20.0
 
 
@@ -46,6 +50,11 @@ class Served:
     url: str
     headers: dict[str, str]
     job_id: str
+
+
+@pytest.fixture
+def schema() -> BaseSchema:
+    return schemathesis.openapi.from_dict(DOCUMENT)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +99,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Ite
                 sha256="a" * 64,
                 thumbnails={"320": f"{key_of_result}.webp"},
             )
-            await leases.finish(record, JobState.SUCCEEDED, Course(output=output))
+            await leases.finish(record, JobState.SUCCEEDED, Course(model="local-adjust", output=output))
             return Served(url, {"Authorization": f"Bearer {key}"}, record.id)
 
         try:
@@ -102,22 +111,50 @@ def served(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Ite
             loop.close()
 
 
-@schema.parametrize()
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_no_operation_answers_outside_of_the_document(case: schemathesis.Case, served: Served) -> None:
-    case.call_and_validate(
-        base_url=served.url, headers=served.headers, checks=[*CONFORMANCE, negative_data_rejection], timeout=_CALL_S
-    )
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_no_operation_answers_outside_of_the_document(schema: BaseSchema, label: str, served: Served) -> None:
+    def check(case: schemathesis.Case) -> None:
+        case.call_and_validate(
+            base_url=served.url, headers=served.headers, checks=[*CONFORMANCE, negative_data_rejection], timeout=_CALL_S
+        )
+
+    try_all(schema, label, check)
 
 
-@schema.include(path_regex=r"/jobs/\{id\}").exclude(method="DELETE").parametrize()
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_operations_on_an_edit_that_exists_keep_to_the_document(case: schemathesis.Case, served: Served) -> None:
-    case.path_parameters["id"] = served.job_id
-    case.call_and_validate(base_url=served.url, headers=served.headers, checks=CONFORMANCE, timeout=_CALL_S)
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if "/jobs/{id}" in label and not label.startswith("DELETE")])
+def test_operations_on_an_edit_that_exists_keep_to_the_document(schema: BaseSchema, label: str, served: Served) -> None:
+    def check(case: schemathesis.Case) -> None:
+        case.path_parameters["id"] = served.job_id
+        case.call_and_validate(base_url=served.url, headers=served.headers, checks=CONFORMANCE, timeout=_CALL_S)
+
+    try_all(schema, label, check)
 
 
-@schema.include(path_regex="/api/").parametrize()
-@settings(max_examples=1, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_no_operation_forgets_to_ask_for_a_key(case: schemathesis.Case, served: Served) -> None:
-    case.call_and_validate(base_url=served.url, headers=served.headers, checks=[ignored_auth], timeout=_CALL_S)
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if "/api/" in label])
+def test_no_operation_forgets_to_ask_for_a_key(schema: BaseSchema, label: str, served: Served) -> None:
+    def check(case: schemathesis.Case) -> None:
+        case.call_and_validate(base_url=served.url, headers=served.headers, checks=[ignored_auth], timeout=_CALL_S)
+
+    # Whether a key is asked for does not hang on where the boundaries of a field are: random cases, right and wrong ones.
+    schema.config.phases.update(phases=["fuzzing"])
+    try_all(schema, label, check)
+
+
+def try_all(schema: BaseSchema, label: str, check: Callable[[schemathesis.Case], None]) -> None:
+    """`check` on the operation's boundary cases and on a few random ones.
+
+    What `schema.parametrize` of Schemathesis' pytest plugin does, but when the test runs: the plugin makes the cases while it
+    collects, for seconds in each test process.
+    """
+    operation = schema.find_operation_by_label(label)
+    assert operation is not None
+    load_all_checks()
+    limits = settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    build_operation_test(
+        config=schema.config,
+        operation=operation,
+        test_func=check,
+        given_kwargs={},
+        feedback=FeedbackSources(),
+        explicit_settings=limits,
+    )()

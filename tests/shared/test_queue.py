@@ -1,6 +1,7 @@
 """How arq's arguments are written, and the lane that an edit waits in."""
 
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,9 +33,16 @@ def test_a_pickle_or_anything_but_an_object_is_refused(data: bytes) -> None:
         ({"prompt": "make the cup blue"}, ("local", "wavespeed"), "wavespeed"),
         ({"model": "flux-kontext-pro", "prompt": "make it sepia"}, ("local", "wavespeed"), "wavespeed"),
         ({"provider": "wavespeed"}, ("local", "wavespeed"), "wavespeed"),
+        ({"operation": "upscale", "prompt": None, "options": {"factor": 4}}, ("local", "wavespeed"), "wavespeed"),
+        ({"operation": "erase", "prompt": None, "options": {"grow_mask": 4}}, ("stability", "wavespeed"), "stability"),
+        (
+            {"operation": "erase", "prompt": None, "options": {"grow_mask": 4}, "strict": False},
+            ("stability", "wavespeed"),
+            "wavespeed",
+        ),
     ],
 )
-def test_an_edit_waits_for_the_provider_that_will_do_it(options: dict[str, str], seen: tuple[str, ...], lane: str) -> None:
+def test_an_edit_waits_for_the_provider_that_will_do_it(options: dict[str, Any], seen: tuple[str, ...], lane: str) -> None:
     assert lane_of(make_spec(**options), load_catalog(), seen) == lane
 
 

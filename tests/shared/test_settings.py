@@ -22,11 +22,13 @@ def test_variables_are_read_by_name_and_the_rest_are_defaults(monkeypatch: pytes
     monkeypatch.setenv("EDIT_STUDIO_ALLOW_PRIVATE_URLS", "1")
     monkeypatch.setenv("EDIT_STUDIO_CORS_ORIGINS", '["https://a.example", "https://b.example"]')
     monkeypatch.setenv("EDIT_STUDIO_LANE_LIMITS", '{"acme": 3}')
+    monkeypatch.setenv("EDIT_STUDIO_LANE_RATES", '{"acme": 10, "other": 0}')
     monkeypatch.setenv("EDIT_STUDIO_WEBHOOK_SCHEDULE_S", "[0, 1.5]")
     settings = load_settings()
     assert (settings.port, settings.allow_private_urls, settings.lease_s) == (9000, True, 15.0)
     assert settings.cors_origins == ("https://a.example", "https://b.example")
     assert settings.lane_limits == {"acme": 3}
+    assert settings.lane_rates == {"acme": 10, "other": 0}
     assert settings.webhook_schedule_s == (0.0, 1.5)
     assert settings.secret.get_secret_value() == SECRET
 

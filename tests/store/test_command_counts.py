@@ -9,11 +9,15 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
+from shared.catalog.load import load_catalog
+from shared.edit import Operation
 from shared.job import Course, JobRecord, JobState
 from shared.settings import Settings
 from shared.store.connection import Scripts
+from shared.store.experience import CallEnd, Experiences
 from shared.store.jobs import Jobs
 from shared.store.leases import Leases
+from shared.store.seen import Seen
 from shared.store.tenants import Tenants
 from shared.store.webhooks import Outbox
 from tests.conftest import make_job, make_spec
@@ -40,17 +44,21 @@ class Count:
 
 async def _warm(scripts: Scripts) -> None:
     """A script is loaded once for a server's life, whoever calls it first."""
-    for name in ("accept", "take", "checkpoint", "finish", "renew", "reap", "outbox_take", "enter"):
+    for name in ("accept", "take", "checkpoint", "finish", "renew", "reap", "outbox_take", "enter", "record", "seen"):
         await scripts.command("SCRIPT LOAD", scripts._sources[name])
 
 
-async def _live(record: JobRecord, leases: Leases) -> None:
+async def _live(record: JobRecord, leases: Leases, seen: Seen, experiences: Experiences) -> None:
     """What a worker writes of an edit whose provider is asked once and polled."""
-    course = Course(model="local-adjust", provider="local")
+    course = Course(model="qwen-edit", provider="wavespeed")
     text = course.model_dump_json(exclude_defaults=True)
-    assert await leases.checkpoint(record, stage="editing", course=text, call="started", call_id="0" * 16, submitted="@now")
+    call = {"call": "started", "call_id": "0" * 16, "submitted": "@now", "choices": "[]"}
+    assert await leases.checkpoint(record, stage="editing", course=text, **call)
     assert await leases.checkpoint(record, stage="editing", course=text, call="handle", handle="task-1", waiting_on="provider")
-    assert await leases.finish(record, JobState.SUCCEEDED, course, lane_outcome="good")
+    assert not await seen.elsewhere("qwen-edit", record.id, output="0f" * 32, source="aa" * 32)
+    end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, record.tenant, "good", 2.0, 20_000)
+    finished, _ = await asyncio.gather(leases.finish(record, JobState.SUCCEEDED, course), experiences.record(end))
+    assert finished
 
 
 async def test_an_edits_whole_life_costs_at_most_so_many_commands(real_redis: ArqRedis, settings: Settings) -> None:
@@ -62,13 +70,16 @@ async def test_an_edits_whole_life_costs_at_most_so_many_commands(real_redis: Ar
     for number in range(_EDITS):
         await jobs.accept(make_job(f"t{number % 4}", spec=spec))
     taken = await leases.take("w1", nonce="first", want=_EDITS)
-    await asyncio.gather(*(_live(record, leases) for record in taken))
+    seen, experiences = Seen(scripts), Experiences(scripts, load_catalog())
+    await asyncio.gather(*(_live(record, leases, seen, experiences) for record in taken))
     found = await count.end()
     assert len(taken) == _EDITS
-    # accept, two checkpoints, finish: one call each; a share of one `take`.
-    assert found["evalsha"] == 4 * _EDITS + 1
+    # accept, two checkpoints, the look at earlier outputs, finish and with it the count of the call: one call each; a share of
+    # one `take`. The choice goes with the first checkpoint.
+    assert found["evalsha"] == 6 * _EDITS + 1
     assert found["eval"] == 0
-    assert found.total() <= 84 * _EDITS, found.most_common()
+    # Of them 6 tell that a model returned a picture twice, and 12 are what is learned from the call.
+    assert found.total() <= 96 * _EDITS, found.most_common()
 
 
 async def test_the_cost_of_taking_does_not_grow_with_what_is_running(real_redis: ArqRedis, settings: Settings) -> None:
@@ -106,6 +117,22 @@ async def test_an_idle_workers_round_costs_at_most_so_many_commands(real_redis: 
     assert costs["outbox"] <= 3, costs
     assert costs["beat"] <= 6, costs
     assert costs["take"] <= 4, costs
+
+
+async def test_learning_from_a_call_and_looking_cost_at_most_so_many_commands(real_redis: ArqRedis) -> None:
+    scripts = Scripts(real_redis, timeout_s=2.0)
+    experiences, count = Experiences(scripts, load_catalog()), Count(real_redis)
+    await _warm(scripts)
+    end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, "t1", "good", 2.0, 20_000)
+    await count.begin()
+    await experiences.record(end)
+    found = await count.end()
+    assert found["evalsha"] == 1
+    assert found.total() <= 13, found.most_common()
+    await count.begin()
+    await asyncio.gather(*(experiences.look() for _ in range(100)))
+    # The circuits, the clock, the ratings and seven days, whoever asks; for the next second nothing.
+    assert (await count.end()).total() == 10
 
 
 async def test_a_busy_key_is_looked_up_once_for_all_who_wait(real_redis: ArqRedis, settings: Settings) -> None:

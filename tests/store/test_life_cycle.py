@@ -219,6 +219,33 @@ async def test_a_lane_limit_holds_over_all_workers(jobs: Jobs, leases: Leases) -
     assert len(await leases.take("w2", nonce="b", want=5)) == 1
 
 
+async def test_a_lane_rate_holds_over_all_workers(jobs: Jobs, leases: Leases, redis: Any) -> None:
+    await leases.set_lane_rate("acme", 30, burst=2)
+    for _ in range(7):
+        await jobs.accept(make_job(lane="acme"))
+    await jobs.accept(make_job(lane="local"))
+    taken = await leases.take("w1", nonce="a", want=10)
+    assert sorted(r.lane for r in taken) == ["acme", "acme", "local"]
+    assert await leases.take("w2", nonce="a", want=5) == []
+
+    async def wait_s(seconds: int) -> None:
+        await redis.hset("lane:acme", "ts", int(await redis.hget("lane:acme", "ts")) - 1000 * seconds)
+
+    await wait_s(2)
+    assert len(await leases.take("w2", nonce="b", want=5)) == 1
+    # What idling saves up is bounded.
+    await wait_s(3_600)
+    assert len(await leases.take("w1", nonce="c", want=5)) == 2
+    await leases.set_lane_rate("acme", 0, burst=None)
+    assert len(await leases.take("w1", nonce="d", want=5)) == 2
+
+
+async def test_without_a_burst_a_rate_lets_through_what_gathers_in_five_seconds(leases: Leases, redis: Any) -> None:
+    for per_minute, burst in ((600, "50"), (10, "1")):
+        await leases.set_lane_rate("acme", per_minute, burst=None)
+        assert await redis.hget("lane:acme", "burst") == burst
+
+
 async def test_a_tenants_cap_leaves_room_for_others(make_settings: Any, scripts: Scripts, jobs: Jobs) -> None:
     leases = Leases(scripts, make_settings(running_cap=2))
     for tenant in ("big", "big", "big", "small"):
@@ -243,26 +270,6 @@ async def test_interactive_goes_before_bulk_of_the_same_tenant(jobs: Jobs, lease
     assert [r.id for r in await leases.take("w1", nonce="n", want=2)] == [interactive.id, bulk.id]
 
 
-async def test_the_breaker_pauses_a_failing_lane_and_then_tries_one(jobs: Jobs, leases: Leases, redis: Any) -> None:
-    for _ in range(12):
-        await jobs.accept(make_job(lane="acme"))
-    for record in await leases.take("w1", nonce="a", want=10):
-        await leases.release(record, Release(delay_s=60, waiting_on="retry_backoff", failed=True))
-    assert await leases.take("w1", nonce="b", want=5) == []
-    await redis.hset("lane:acme", "paused_until", 0)
-    (probe,) = await leases.take("w1", nonce="c", want=5)
-    await leases.finish(probe, JobState.SUCCEEDED, Course(), lane_outcome="good")
-    assert len(await leases.take("w1", nonce="d", want=5)) == 1
-
-
-async def test_a_failed_probe_doubles_the_pause(jobs: Jobs, leases: Leases, redis: Any) -> None:
-    await jobs.accept(make_job(lane="acme"))
-    await redis.hset("lane:acme", mapping={"probe": "1", "pause": "5000"})
-    record = await take_one(leases)
-    await leases.release(record, Release(delay_s=60, failed=True))
-    assert await redis.hget("lane:acme", "pause") == "10000"
-
-
 async def test_without_retry_budget_the_wait_is_the_longest(jobs: Jobs, leases: Leases, redis: Any) -> None:
     await jobs.accept(make_job(lane="acme"))
     await redis.hset("lane:acme", "budget", "0.5")
@@ -271,6 +278,26 @@ async def test_without_retry_budget_the_wait_is_the_longest(jobs: Jobs, leases: 
     due = await redis.zscore("timers", record.id)
     seconds, _ = await redis.time()
     assert due - seconds * 1000 > 50_000
+
+
+async def test_each_success_earns_a_tenth_of_a_retry_up_to_ten(jobs: Jobs, leases: Leases, redis: Any) -> None:
+    for before, state, after in (
+        ("0.5", JobState.SUCCEEDED, 0.6),
+        ("0.5", JobState.FAILED, 0.5),
+        ("10", JobState.SUCCEEDED, 10),
+    ):
+        await redis.hset("lane:local", "budget", before)
+        await jobs.accept(make_job())
+        await leases.finish(await take_one(leases), state, Course())
+        assert float(await redis.hget("lane:local", "budget")) == pytest.approx(after)
+
+
+async def test_failures_do_not_close_a_lane_to_edits_that_another_model_could_do(jobs: Jobs, leases: Leases) -> None:
+    for _ in range(20):
+        await jobs.accept(make_job(lane="acme"))
+    for record in await leases.take("w1", nonce="a", want=15):
+        await leases.release(record, Release(delay_s=60, waiting_on="retry_backoff", failed=True))
+    assert len(await leases.take("w1", nonce="b", want=10)) == 5
 
 
 async def test_a_deadline_that_passes_in_the_queue_fails_the_edit(jobs: Jobs, leases: Leases, outbox: Outbox) -> None:

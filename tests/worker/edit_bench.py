@@ -10,10 +10,12 @@ from typing import Any
 from shared.catalog.load import Catalog
 from shared.edit import EditSpec, InputRef, Role
 from shared.job import JobRecord
+from shared.learned import Learned
 from shared.picture import read_info
 from shared.queue import lane_of
 from shared.settings import Settings
 from shared.storage import Storage
+from shared.store.experience import Experiences
 from shared.store.jobs import Jobs, NewJob
 from shared.store.leases import Leases
 from tests.conftest import fresh_id
@@ -35,7 +37,7 @@ def faulty(faults: str, prompt: str = BLUE) -> str:
     return f"{prompt} [[sim: {faults}]]"
 
 
-@dataclass
+@dataclass(repr=False)  # asyncio tells what a fixture's task gave, and in all this there is a catalogue to tell.
 class EditBench:
     """`runner` is what is tested; the rest is what it works on."""
 
@@ -46,6 +48,7 @@ class EditBench:
     leases: Leases
     catalog: Catalog
     providers: Mapping[str, Provider]
+    experiences: Experiences
     runner: EditRunner
     simulator: Simulator
 
@@ -89,6 +92,11 @@ class EditBench:
         (record,) = await self.take(name=name)
         await self.hands(name).hold(record, self.runner.run)
         return await self.get(record)
+
+    async def learned(self) -> Learned:
+        """What calls have taught by now; the runner sees it too, although it looked a moment ago."""
+        self.experiences._looked = self.experiences._statistics_read = float("-inf")
+        return await self.experiences.look()
 
     async def make_due(self, record: JobRecord) -> None:
         """End the wait of an edit, and the pause of its lane."""

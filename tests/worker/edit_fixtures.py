@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ from shared.catalog.load import load_catalog
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.connection import Scripts
+from shared.store.experience import Experiences
 from shared.store.jobs import Jobs
 from shared.store.leases import Leases
 from tests.conftest import SECRET
@@ -20,14 +22,11 @@ from tests.servers import RedisServer, S3Server
 from tests.simulator_fixtures import Simulator, http, picture_server, simulator, start_simulator
 from tests.worker.edit_bench import EditBench
 from worker import call
-from worker.call import Caller
+from worker.app import runner_of
 from worker.fetch import open_guarded
-from worker.pictures import Pictures
 from worker.pixel_pool import PixelPool
 from worker.providers import wavespeed
 from worker.providers.registry import open_providers
-from worker.results import Results
-from worker.run_edit import EditRunner
 
 __all__ = ["bench", "http", "open_bench", "picture_server", "pool", "simulator", "start_simulator"]
 
@@ -62,6 +61,7 @@ async def open_bench(
     simulator: Simulator,
     http: aiohttp.ClientSession,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> AsyncIterator[OpenBench]:
     """Opens a bench with settings overridden; `configured=False`: without WaveSpeed's key."""
     # The pace of polling is the vendor's; here it would only be waited for.
@@ -76,26 +76,24 @@ async def open_bench(
             scripts = Scripts(real_redis, timeout_s=settings.redis_timeout_s)
             jobs, leases = Jobs(scripts, settings), Leases(scripts, settings)
             catalog = load_catalog(settings.catalog_dir)
+            experiences = Experiences(scripts, catalog)
             guarded = open_guarded(settings)
             stack.push_async_callback(guarded.close)
             providers = open_providers(catalog, settings, http, pool)
-            pictures = Pictures(settings=settings, storage=storage, http=guarded, pool=pool, leases=leases)
-            caller = Caller(
-                settings=settings, catalog=catalog, providers=providers, leases=leases, pictures=pictures, storage=storage
-            )
-            runner = EditRunner(
+            runner = runner_of(
                 settings=settings,
                 catalog=catalog,
                 providers=providers,
+                scripts=scripts,
                 leases=leases,
-                pictures=pictures,
-                caller=caller,
-                results=Results(settings=settings, storage=storage, pool=pool),
+                experiences=experiences,
+                storage=storage,
                 http=guarded,
                 pool=pool,
+                scratch=tmp_path,
             )
             await leases.reap()  # From here on leases that run out are not taken for an outage.
-            return EditBench(settings, real_redis, storage, jobs, leases, catalog, providers, runner, simulator)
+            return EditBench(settings, real_redis, storage, jobs, leases, catalog, providers, experiences, runner, simulator)
 
         yield start
 

@@ -13,8 +13,10 @@ from shared.geometry import plan_geometry
 from shared.job import Course, JobRecord, JobState
 from shared.parameters import made_parameters
 from tests import pictures
+from tests.simulator_fixtures import Simulator
 from tests.worker.edit_bench import BLUE, EditBench, faulty, outcomes
 from tests.worker.edit_fixtures import *  # noqa: F403
+from tests.worker.edit_fixtures import OpenBench
 from worker.call import ended, ended_by, started
 from worker.hands import Hands
 
@@ -127,6 +129,23 @@ async def test_a_lost_answer_that_the_history_does_not_show_is_retried_with_its_
         record = await bench.work()
     assert (record.state, outcomes(record)) == (JobState.SUCCEEDED, [("provider_ambiguous", None), ("succeeded", True)])
     assert len(await bench.simulator.ledger()) == 2
+
+
+async def test_a_lost_answer_is_not_looked_for_where_there_is_no_history(
+    open_bench: OpenBench, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is over at once, and the next turn may choose another model for the next one."""
+    access = {"HUGGINGFACE_API_KEY": "simulated-key", "HUGGINGFACE_BASE_URL": simulator.url}
+    bench: EditBench = await open_bench(provider_env=access)
+    provider: Any = bench.providers["huggingface"]
+    monkeypatch.setattr(provider, "find", None)
+    accepted = await bench.accept(PHOTO, prompt=faulty("lost-answer*1"))
+    record = await bench.work()
+    assert (record.state, record.waiting_on, record.call, record.failures) == (JobState.QUEUED, "retry_backoff", "", 1)
+    assert outcomes(record) == [("provider_ambiguous", None)]
+    await bench.make_due(accepted)
+    record = await bench.work()
+    assert (record.state, outcomes(record)) == (JobState.SUCCEEDED, [("provider_ambiguous", None), ("succeeded", True)])
 
 
 async def _none(*_: Any, **__: Any) -> None:
@@ -267,7 +286,7 @@ async def test_a_paid_call_waits_for_a_worker_with_the_providers_key(bench: Edit
     await vanish(hands, await held_until(bench, hands, record, "handle"))
     await bench.lose(record)
     with monkeypatch.context() as lacking:
-        lacking.setattr(bench.runner, "_providers", {"local": bench.providers["local"]})
+        lacking.setattr(bench.runner._chooser, "_providers", {"local": bench.providers["local"]})
         waiting = await bench.work("w2")
     assert (waiting.state, waiting.at, waiting.call, waiting.failures) == (JobState.QUEUED, "wait", "handle", 0)
     await bench.make_due(waiting)

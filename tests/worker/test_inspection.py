@@ -37,7 +37,7 @@ def judge(
         declared_type=declared_type,
         no_op_allowed=no_op_allowed,
         max_pixels=max_pixels,
-    )
+    ).info
 
 
 def png(image: Image.Image) -> bytes:

@@ -31,7 +31,8 @@ async def test_an_edit_by_a_paid_model_succeeds_and_is_charged_once(bench: EditB
     assert (record.cost_micro_usd, record.course.estimated_usd) == (20_000, 0.02)
     assert outcomes(record) == [("succeeded", True)]
     assert record.course.simulated
-    assert await bench.redis.hget("lane:wavespeed", "good") == "1"
+    performance = (await bench.learned()).performance("qwen-edit")
+    assert (performance.calls, performance.successes, float(performance.spend_usd)) == (1, 1, 0.02)
     assert (record.course.model, record.course.provider) == ("qwen-edit", "wavespeed")
     assert record.course.geometry is not None
     assert record.course.geometry.method == "scaled"
@@ -155,14 +156,14 @@ async def test_a_result_that_our_processes_cannot_work_on_now_is_worked_on_later
     bench: EditBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted = await bench.accept(PHOTO)
-    run, full = bench.runner._pool.run, [Overloaded("too many pictures wait for a process")]
+    run, full = bench.runner._outputs._pool.run, [Overloaded("too many pictures wait for a process")]
 
     async def crowded(function: Any, *args: Any, **kwargs: Any) -> Any:
         if function.__name__ == "restore_result" and full:
             raise full.pop()
         return await run(function, *args, **kwargs)
 
-    monkeypatch.setattr(bench.runner._pool, "run", crowded)
+    monkeypatch.setattr(bench.runner._outputs._pool, "run", crowded)
     record = await bench.work()
     assert (record.state, record.at, record.waiting_on, record.failures) == (JobState.QUEUED, "wait", "worker", 0)
     await bench.make_due(accepted)

@@ -75,7 +75,6 @@ async def test_the_fourth_failure_is_the_last(bench: EditBench) -> None:
     record = await bench.work()
     assert failed(record) == ("provider_error", "provider", False)
     assert outcomes(record) == [("provider_error", False)] * 4
-    assert await bench.redis.hget("lane:wavespeed", "bad") == "4"
     assert await bench.simulator.ledger() == []
 
 
@@ -170,7 +169,7 @@ async def test_whatever_breaks_ends_as_our_own_error(bench: EditBench, monkeypat
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("worker.pictures.plan_geometry", broken)
+    monkeypatch.setattr("worker.pictures.plan_edit", broken)
     record = await bench.work()
     assert failed(record) == ("internal_error", "service", False)
     assert "secret detail" not in record.course.model_dump_json()
@@ -181,7 +180,7 @@ async def test_a_picture_that_ends_our_processes_fails_without_saying_that_the_c
 ) -> None:
     accepted = await bench.accept(PHOTO)
     await bench.redis.hset(f"job:{accepted.id}", "failures", FAILURES_MAX - 1)
-    monkeypatch.setattr("worker.run_edit.inspect_result", die)
+    monkeypatch.setattr("worker.outputs.inspect_result", die)
     record = await bench.work()
     assert failed(record)[0::2] == ("provider_error", None)
     assert outcomes(record) == [("provider_error", None)]

@@ -80,9 +80,13 @@ Outcome = Pending | Done | Failed
 
 
 class Provider(Protocol):
-    """One provider's API. One object per worker process; safe for concurrent use."""
+    """One provider's API. One object per worker process; safe for concurrent use.
+
+    `has_history`: whether `find` has anything to look in.
+    """
 
     name: str
+    has_history: bool
 
     async def submit(self, edit: AdaptedEdit) -> Outcome:
         """Make the paid call. Raises ProviderError; ProviderAmbiguous if the request left and no answer came."""

@@ -54,6 +54,7 @@ class HuggingFace:
     """One account. `http` is the caller's, with no headers of its own; `submit_timeout_s`: longest wait for the paid call."""
 
     name = "huggingface"
+    has_history = False
 
     def __init__(
         self, *, api_key: str, base_url: str | None, http: aiohttp.ClientSession, submit_timeout_s: float = _SUBMIT_S

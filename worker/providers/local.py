@@ -42,6 +42,7 @@ class Local:
     """Pixel work as a provider. Raises ProviderRefused for what it cannot do exactly; it never approximates."""
 
     name = "local"
+    has_history = False
 
     def __init__(self, pool: PixelPool) -> None:
         self._pool = pool

@@ -63,6 +63,7 @@ class Stability:
     """
 
     name = "stability"
+    has_history = False
 
     def __init__(
         self,

@@ -73,6 +73,7 @@ class WaveSpeed:
     """One account. `http` is the caller's, with no headers of its own; `submit_timeout_s`: longest wait for the paid call."""
 
     name = "wavespeed"
+    has_history = True
 
     def __init__(
         self, *, api_key: str, base_url: str | None, http: aiohttp.ClientSession, submit_timeout_s: float = _SUBMIT_S

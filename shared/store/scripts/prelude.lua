@@ -61,26 +61,6 @@ local function event(id, j, kind, url)
   redis.call('PUBLISH', 'wake', 'outbox')
 end
 
--- The breaker: at least 10 outcomes within 30 s, more than half of them provider faults: pause, 5 s doubling to 5 min,
--- then one call at a time until one succeeds. Each success also earns a tenth of a retry.
-local function lane_outcome(lane, good)
-  local key, t = 'lane:' .. lane, now()
-  local v = redis.call('HMGET', key, 'window', 'good', 'bad', 'pause', 'budget', 'probe')
-  local window, goods, bads = tonumber(v[1] or '0'), tonumber(v[2] or '0'), tonumber(v[3] or '0')
-  if t - window > 30000 then window, goods, bads = t, 0, 0 end
-  if good then
-    goods = goods + 1
-    redis.call('HDEL', key, 'probe', 'pause')
-    redis.call('HSET', key, 'budget', tostring(math.min(10, tonumber(v[5] or '10') + 0.1)))
-  else bads = bads + 1 end
-  if bads > 0 and (v[6] == '1' and not good or goods + bads >= 10 and bads > goods) then
-    local pause = math.min(300000, tonumber(v[4] or '2500') * 2)
-    redis.call('HSET', key, 'paused_until', int(t + pause), 'pause', int(pause), 'probe', '1')
-    goods, bads = 0, 0
-  end
-  redis.call('HSET', key, 'window', int(window), 'good', int(goods), 'bad', int(bads))
-end
-
 -- The only way into a terminal state. `fields` are written beside it (course, cost, error).
 local function finish(id, j, state, retention_ms, fields)
   leave(id, j)

@@ -9,7 +9,6 @@ if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'course', ARGV[9]) end
 local t, delay, lane = now(), tonumber(ARGV[3]), 'lane:' .. j.lane
 if ARGV[6] == '1' then
   redis.call('HINCRBY', KEYS[1], 'failures', 1)
-  lane_outcome(j.lane, false)
   local budget = tonumber(redis.call('HGET', lane, 'budget') or '10')
   if budget < 1 then delay = tonumber(ARGV[8]) else redis.call('HSET', lane, 'budget', tostring(budget - 1)) end
 end

@@ -27,9 +27,9 @@ local function next_tenant(lane)
 end
 
 local function open_lane(lane)
-  local v = redis.call('HMGET', 'lane:' .. lane, 'limit', 'paused_until', 'rate', 'burst', 'tokens', 'ts', 'probe')
+  local v = redis.call('HMGET', 'lane:' .. lane, 'limit', 'paused_until', 'rate', 'burst', 'tokens', 'ts')
   if tonumber(v[2] or '0') > t then return nil end
-  local limit = (lane == 'suspect' or v[7] == '1') and 1 or tonumber(v[1] or '1000000')
+  local limit = lane == 'suspect' and 1 or tonumber(v[1] or '1000000')
   local L = {name = lane, rate = tonumber(v[3] or '0'), tokens = 1000000, room = limit - redis.call('SCARD', 'active:lane:' .. lane)}
   if L.rate > 0 then
     local burst = tonumber(v[4] or '1')
