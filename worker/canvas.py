@@ -239,8 +239,11 @@ def _check_place(received: Path, got: PictureInfo, source: Path, origin: Picture
     x, y = left + plan.inner[0] * across, top + plan.inner[1] * down
     place = (x, y, min(x + origin.upright_size[0] * across, right), min(y + origin.upright_size[1] * down, bottom))
     whole = (0, 0, *origin.upright_size)
+    # Coarser than either: dots and strips of a few pixels are not to be told apart after scaling.
+    scaled = (place[2] - place[0], place[3] - place[1])
+    grid = tuple(max(1, min(_PLACE_SIDE, int(min(sides)) // 4)) for sides in zip(scaled, origin.upright_size, strict=True))
     small = [
-        px.flattened(decoded.image, decoded.alpha).convert("L").resize((_PLACE_SIDE,) * 2, Image.Resampling.BOX, box=part)
+        px.flattened(decoded.image, decoded.alpha).convert("L").resize((grid[0], grid[1]), Image.Resampling.BOX, box=part)
         for decoded, part in ((px.decode(received, got), place), (px.decode(source, origin), whole))
     ]
     if ImageStat.Stat(ImageChops.difference(small[0], small[1])).mean[0] > _PLACE_MEAN:

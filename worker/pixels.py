@@ -54,7 +54,8 @@ def decode(path: Path, info: PictureInfo, *, at_least: tuple[int, int] | None = 
     """
     notes = []
     try:
-        with quiet_pillow(), Image.open(path, formats=pillow_formats()) as opened:
+        # Not by its path: Pillow maps a bare TIFF of a path into memory, and then swaps its sides before it reads them.
+        with path.open("rb") as file, quiet_pillow(), Image.open(file, formats=pillow_formats()) as opened:
             if at_least is not None:
                 opened.draft(None, at_least if info.orientation < 5 else at_least[::-1])
             opened.load()
