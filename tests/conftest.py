@@ -27,6 +27,11 @@ SECRET = "a-master-secret-that-only-tests-use-0123456789"
 DATA = Path(__file__).parent / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for processes that die and are missed goes first, so that none of it is left over when all else is done."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One redis-server a test process, without persistence."""

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -57,7 +58,7 @@ def load_catalog(extra_dir: Path | None = None) -> Catalog:
     Raises:
         CatalogInvalid: a file is not TOML, breaks the shape of `shared.catalog.model`, or two models share an id.
     """
-    shipped = [_read(entry.name, entry.read_text("utf-8")) for entry in files("shared.catalog").iterdir() if _is_toml(entry.name)]
+    shipped = _shipped()
     found = {file.provider: _entry(file) for file in sorted(shipped, key=lambda file: file.provider)}
     base = {file.provider: file for file in shipped}
     if extra_dir is not None:
@@ -78,6 +79,14 @@ def load_catalog(extra_dir: Path | None = None) -> Catalog:
                 )
             models[model.id] = model
     return Catalog(MappingProxyType(models), MappingProxyType(providers))
+
+
+@cache
+def _shipped() -> tuple[_File, ...]:
+    """The files beside this one, read once in a process."""
+    return tuple(
+        _read(entry.name, entry.read_text("utf-8")) for entry in files("shared.catalog").iterdir() if _is_toml(entry.name)
+    )
 
 
 def _is_toml(name: str) -> bool:

@@ -219,11 +219,13 @@ async def calling(stack: Stack) -> AsyncIterator[Caller]:
             await store.aclose(close_connection_pool=True)
 
 
-async def until(fact: Callable[[], Awaitable[bool]], otherwise: Callable[[], str], *, deadline_s: float = DEADLINE_S) -> None:
+async def until(
+    fact: Callable[[], Awaitable[bool]], otherwise: Callable[[], str], *, deadline_s: float = DEADLINE_S, poll_s: float = _POLL_S
+) -> None:
     """Wait for a fact; `otherwise` says what there was instead when it does not come."""
     try:
         async with asyncio.timeout(deadline_s):
             while not await fact():
-                await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(poll_s)
     except TimeoutError:
         raise AssertionError(otherwise()) from None

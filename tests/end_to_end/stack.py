@@ -33,9 +33,12 @@ class Child:
         self._log = log
         self._promise = promise
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("EDIT_STUDIO_", "WAVESPEED_"))}
+        # What a killed one leaves behind lies with the rest of the test.
+        temporary = log.with_name("tmp")
+        temporary.mkdir(exist_ok=True)
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command], env={**inherited, **variables}, stdout=out, stderr=out
+                [sys.executable, "-m", *command], env={**inherited, "TMPDIR": str(temporary), **variables}, stdout=out, stderr=out
             )
 
     @property

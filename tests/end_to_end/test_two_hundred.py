@@ -66,4 +66,4 @@ async def _so_many_ended(caller: Caller, job_ids: list[str], wanted: int) -> Non
     async def so() -> bool:
         return (await states_of(caller, job_ids))["succeeded"] >= wanted
 
-    await until(so, lambda: f"fewer than {wanted} have ended", deadline_s=_DEADLINE_S)
+    await until(so, lambda: f"fewer than {wanted} have ended", deadline_s=_DEADLINE_S, poll_s=0.1)

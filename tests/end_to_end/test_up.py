@@ -33,10 +33,15 @@ class Up:
         self.output = data_dir.with_name(output)
         # The mark is how its processes are found, also those that lost their parent.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EDIT_STUDIO_")}
+        temporary = data_dir.with_name("tmp")
+        temporary.mkdir(exist_ok=True)
         command = (sys.executable, "-P", "-m", "deploy.cli", "up", "--port", "0", "--data-dir", str(data_dir), *options)
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                command, env={**environment, _MARK: str(data_dir), **variables}, stdout=output, stderr=output
+                command,
+                env={**environment, "TMPDIR": str(temporary), _MARK: str(data_dir), **variables},
+                stdout=output,
+                stderr=output,
             )
 
     def said(self) -> str:
@@ -71,9 +76,14 @@ class Up:
     async def gone(self) -> None:
         await until(lambda: not self.processes(), _DEADLINE_S, lambda: str(self.processes()))
 
-    async def stop(self) -> None:
-        """SIGTERM; it must end well, in time, and leave nothing."""
-        self.process.terminate()
+    def kill(self) -> None:
+        """kill -9 of `up` itself, and of nothing that it started."""
+        self.process.kill()
+        self.process.wait()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Tell it to stop; it must end well, in time, and leave nothing."""
+        self.process.send_signal(number)
         code = await asyncio.to_thread(self.process.wait, _STOP_S)
         assert code == 0, self.said()
         assert self.processes() == {}, self.said()
@@ -111,6 +121,18 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         stack.close()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A stack for the tests that leave it as it was. At its end Ctrl-C stops it as well as SIGTERM does."""
+    stack = Up(tmp_path_factory.mktemp("up") / "data", "--workers", "2", "--simulate")
+    try:
+        asyncio.run(stack.ready())
+        yield stack
+        asyncio.run(stack.stop(signal.SIGINT))
+    finally:
+        stack.close()
+
+
 async def _gray_edit(client: AsyncClient) -> Job:
     """Submit the photograph, see it through, check that the result is gray and of the same size."""
     job = await client.submit(_COFFEE, prompt="make it black and white")
@@ -127,35 +149,75 @@ def _assert_gray(data: bytes) -> None:
         assert red.tobytes() == green.tobytes() == blue.tobytes()
 
 
-async def test_jobs_results_and_keys_survive_stop_and_start(up: Callable[..., Up]) -> None:
+async def test_jobs_results_and_keys_survive_a_stop_and_a_kill(up: Callable[..., Up]) -> None:
     first = up()
     async with await first.client() as client:
         job = await _gray_edit(client)
     key = (first.data_dir / "api_key").read_text()
     await first.stop()
 
-    again = up()
-    async with await again.client() as client:
-        assert (again.data_dir / "api_key").read_text() == key
+    killed = up()
+    async with await killed.client() as client:
+        assert (killed.data_dir / "api_key").read_text() == key
         assert (await client.job(job["id"]))["status"] == "succeeded"
         _assert_gray(await client.result(job["id"]))
         await _gray_edit(client)
+    assert len(killed.processes()) >= 5
+    killed.kill()
+
+    # Started at once, while the children of the killed one may still be ending.
+    again = up()
+    async with await again.client() as client:
+        assert (await client.job(job["id"]))["status"] == "succeeded"
+        await _gray_edit(client)
     await again.stop()
+    await killed.gone()
 
 
-async def test_children_carry_their_role_and_no_secret_in_their_command_line(up: Callable[..., Up]) -> None:
-    stack = up("--workers", "2")
-    await stack.ready()
-    assert len(stack.processes("-m gateway")) == 1
-    assert len(stack.processes("-m worker")) == 2
-    assert len(stack.processes("redis-server")) == 1
-    assert len(stack.processes("rclone")) == 1
-    secrets = [(stack.data_dir / name).read_text().strip() for name in ("secret", "redis.password", "s3.keys", "api_key")]
+async def test_children_carry_their_role_and_no_secret_in_their_command_line(shared: Up) -> None:
+    assert len(shared.processes("-m gateway")) == 1
+    assert len(shared.processes("-m worker")) == 2
+    assert len(shared.processes("redis-server")) == 1
+    assert len(shared.processes("rclone")) == 1
+    secrets = [(shared.data_dir / name).read_text().strip() for name in ("secret", "redis.password", "s3.keys", "api_key")]
     parts = [part for secret in secrets for part in secret.split(":")]
-    assert not [part for part in parts if part in " ".join(stack.processes().values())]
-    assert not [part for part in parts if part in stack.said()]
-    assert (stack.data_dir / "api_key").stat().st_mode & 0o777 == 0o600
-    await stack.stop()
+    assert not [part for part in parts if part in " ".join(shared.processes().values())]
+    assert not [part for part in parts if part in shared.said()]
+    assert (shared.data_dir / "api_key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_second_stack_on_the_same_folder_is_refused_with_the_pid_of_the_first(shared: Up) -> None:
+    second = Up(shared.data_dir, output="second.out")
+    assert await asyncio.to_thread(second.process.wait, _DEADLINE_S) == 1
+    assert f"is in use by process {shared.process.pid}:" in second.said()
+    assert len(second.said().strip().splitlines()) <= 2
+    async with await shared.client() as client:
+        await _gray_edit(client)
+
+
+async def test_an_edit_by_a_simulated_provider(shared: Up) -> None:
+    async with await shared.client() as client:
+        job = await client.submit(_COFFEE, prompt="turn the coffee into tea", model="qwen-edit")
+        job = await client.wait(job["id"], timeout_s=_DEADLINE_S)
+        assert job["status"] == "succeeded", job["error"]
+
+
+async def test_keys_and_doctor_work_on_the_stack_that_runs(shared: Up) -> None:
+    address = await shared.ready()
+    doctor = await _beside("doctor", "--data-dir", str(shared.data_dir))
+    assert doctor.returncode == 0, doctor.stdout
+    key_file = shared.data_dir / "second_key"
+    made = await _beside(
+        "keys", "--data-dir", str(shared.data_dir), "create", "--tenant", "second", "--tier", "free",
+        "--scopes", "read,submit", "--key-file", str(key_file),
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout
+    async with AsyncClient(address, key_file.read_text().strip()) as client:
+        await _gray_edit(client)
+    async with AsyncClient(address, "es_" + "0" * 24) as client:
+        with pytest.raises(ApiError) as refused:
+            await client.submit(_COFFEE, prompt="make it black and white")
+        assert (refused.value.status, refused.value.code) == (401, "unauthorized")
 
 
 async def test_a_killed_child_of_every_kind_comes_back_and_edits_go_on(up: Callable[..., Up]) -> None:
@@ -175,33 +237,9 @@ async def test_a_killed_child_of_every_kind_comes_back_and_edits_go_on(up: Calla
     await stack.stop()
 
 
-async def test_nothing_survives_a_kill_and_the_next_start_is_not_hindered(up: Callable[..., Up]) -> None:
-    killed = up()
-    async with await killed.client() as client:
-        job = await _gray_edit(client)
-    assert len(killed.processes()) >= 5
-    killed.process.kill()
-    killed.process.wait()
-
-    # Started at once, while the children of the killed one may still be ending.
-    again = up()
-    async with await again.client() as client:
-        assert (await client.job(job["id"]))["status"] == "succeeded"
-        await _gray_edit(client)
-    await again.stop()
-    await killed.gone()
-
-
-async def test_nothing_is_left_after_a_kill(up: Callable[..., Up]) -> None:
-    stack = up("--simulate")
-    await stack.ready()
-    assert len(stack.processes()) >= 6
-    stack.process.kill()
-    stack.process.wait()
-    await stack.gone()
-
-
-async def test_a_redis_left_behind_by_a_killed_keeper_too_does_not_hinder(up: Callable[..., Up]) -> None:
+async def test_a_redis_left_behind_by_a_killed_keeper_too_does_not_hinder_and_a_kill_alone_leaves_nothing(
+    up: Callable[..., Up],
+) -> None:
     killed = up()
     await killed.ready()
     # Frozen, it cannot act on the signal that the kernel sends it when its parent ends.
@@ -212,25 +250,13 @@ async def test_a_redis_left_behind_by_a_killed_keeper_too_does_not_hinder(up: Ca
     os.kill(keeper_pid, signal.SIGKILL)
     killed.process.wait()
 
-    again = up()
+    again = up("--simulate")
     async with await again.client() as client:
         assert "ended the redis-server that an earlier run left behind" in again.said()
         await _gray_edit(client)
-    await again.stop()
-
-
-async def test_a_second_stack_on_the_same_folder_is_refused_with_the_pid_of_the_first(up: Callable[..., Up]) -> None:
-    first = up()
-    address = await first.ready()
-    second = Up(first.data_dir, output="second.out")
-    assert await asyncio.to_thread(second.process.wait, _DEADLINE_S) == 1
-    assert f"is in use by process {first.process.pid}:" in second.said()
-    assert len(second.said().strip().splitlines()) <= 2
-    async with AsyncClient(address, (first.data_dir / "api_key").read_text().strip()) as client:
-        await _gray_edit(client)
-    first.process.send_signal(signal.SIGINT)
-    assert await asyncio.to_thread(first.process.wait, _STOP_S) == 0
-    await first.gone()
+    assert len(again.processes()) >= 6
+    again.kill()
+    await again.gone()
 
 
 async def test_a_port_in_use_is_told_in_one_line(up: Callable[..., Up]) -> None:
@@ -268,36 +294,7 @@ async def test_servers_that_are_configured_are_used_and_none_is_started(up: Call
         await stack.stop()
 
 
-async def test_an_edit_by_a_simulated_provider(up: Callable[..., Up]) -> None:
-    stack = up("--simulate")
-    async with await stack.client() as client:
-        job = await client.submit(_COFFEE, prompt="turn the coffee into tea", model="qwen-edit")
-        job = await client.wait(job["id"], timeout_s=_DEADLINE_S)
-        assert job["status"] == "succeeded", job["error"]
-    await stack.stop()
-
-
-async def test_keys_and_doctor_work_on_the_stack_that_runs(up: Callable[..., Up]) -> None:
-    stack = up()
-    address = await stack.ready()
-    doctor = await _beside(stack, "doctor", "--data-dir", str(stack.data_dir))
-    assert doctor.returncode == 0, doctor.stdout
-    key_file = stack.data_dir / "second_key"
-    made = await _beside(
-        stack, "keys", "--data-dir", str(stack.data_dir), "create", "--tenant", "second", "--tier", "free",
-        "--scopes", "read,submit", "--key-file", str(key_file),
-    )  # fmt: skip
-    assert made.returncode == 0, made.stdout
-    async with AsyncClient(address, key_file.read_text().strip()) as client:
-        await _gray_edit(client)
-    async with AsyncClient(address, "es_" + "0" * 24) as client:
-        with pytest.raises(ApiError) as refused:
-            await client.submit(_COFFEE, prompt="make it black and white")
-        assert (refused.value.status, refused.value.code) == (401, "unauthorized")
-    await stack.stop()
-
-
-async def _beside(stack: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
+async def _beside(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-P", "-m", "deploy.cli", *arguments)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EDIT_STUDIO_")}
     return await asyncio.to_thread(

@@ -21,7 +21,7 @@ from tests.servers import RedisServer, S3Server
 SCOPES = frozenset({"read", "submit", "admin"})
 
 
-@dataclass
+@dataclass(repr=False)  # asyncio tells what a fixture's task gave, and in all this there is a catalogue to tell.
 class Api:
     """The gateway as its callers reach it; `headers` hold the key of tenant t1."""
 

@@ -6,26 +6,32 @@ and forwards `left` and `right`, not `up` and `down`.
 
 import asyncio
 import base64
+import importlib
 import os
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from tests.simulator_fixtures import Simulator, make_picture, opened
 
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # Or its import asks the network for prices.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import litellm
-
 pytestmark = pytest.mark.filterwarnings("ignore:Item 'summary':UserWarning")  # About its own types, while it loads them.
 PICTURE = make_picture(128, 96)
 
 
+@pytest.fixture(scope="module")
+def litellm() -> ModuleType:
+    """Imported by who runs a test, since it takes seconds."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # Or its import asks the network for prices.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("litellm")
+
+
 @pytest.fixture
-def run(simulator: Simulator) -> Callable[..., Any]:
+def run(simulator: Simulator, litellm: ModuleType) -> Callable[..., Any]:
     """litellm.image_edit in a thread; the edited picture."""
 
     async def call(operation: str, prompt: str | None = "make it blue", *, key: str = "simulated-key", **given: Any) -> Any:
@@ -78,6 +84,6 @@ async def test_it_reports_a_fault_in_the_servers_words(run: Callable[..., Any], 
         await run("search-and-recolor", f"x [[sim: {fault}]]", select_prompt="a cup")
 
 
-async def test_it_reports_a_wrong_key(run: Callable[..., Any]) -> None:
+async def test_it_reports_a_wrong_key(run: Callable[..., Any], litellm: ModuleType) -> None:
     with pytest.raises(litellm.exceptions.AuthenticationError):
         await run("erase", key="invalid", mask=PICTURE)
