@@ -28,8 +28,9 @@ DATA = Path(__file__).parent / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for processes that die and are missed goes first, so that none of it is left over when all else is done."""
-    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+    """The files that take minutes go first, so that none of them is left over when all else is done."""
+    long = ("end_to_end", "worker")
+    items.sort(key=lambda item: next((rank for rank, folder in enumerate(long) if folder in item.path.parts), len(long)))
 
 
 @pytest.fixture(scope="session")
