@@ -11,7 +11,14 @@ from pathlib import Path
 from shared.catalog.load import Catalog
 from shared.catalog.model import Model
 from shared.edit import Role
-from shared.errors import EditStudioError, ProviderAmbiguous, ProviderError, ProviderRateLimited, ProviderTransient
+from shared.errors import (
+    EditStudioError,
+    ProviderAmbiguous,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderTransient,
+    WorkerCrashed,
+)
 from shared.fault import die_at
 from shared.geometry import enlarged_size, plan_geometry
 from shared.job import Attempt, CostLine, Course
@@ -66,6 +73,8 @@ class Caller:
         record, called = held.record, self._catalog.models.get(held.record.call_model)
         if called is not None and called.provider not in self._providers:
             return
+        # Open still, it was cut off by the end of its worker; else it was given back because its answer was lost.
+        was_cut_off = bool(held.course.attempts) and held.course.attempts[-1].outcome is None
         held.course = reopened(held.course)
         handle = None
         if called is not None:
@@ -78,7 +87,8 @@ class Caller:
         if handle:
             await self._keep(held, handle)
             return
-        held.course = ended(held.course, ProviderAmbiguous.code, "its answer was lost", billed=None)
+        code = WorkerCrashed.code if was_cut_off else ProviderAmbiguous.code
+        held.course = ended(held.course, code, "its answer was lost", billed=None)
         await self._write(held, call="", handle="")
 
     async def call_or_resume(

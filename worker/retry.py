@@ -21,6 +21,7 @@ from shared.errors import (
     ProviderTransient,
     ProviderUnusable,
     StorageUnavailable,
+    WorkerCrashed,
     error_classes,
 )
 from shared.job import Course
@@ -35,6 +36,7 @@ _ROOM_AGAIN_S = 5.0
 _TRIES_A_MODEL = 2
 _NEXT_MODEL = (ProviderUnusable, ProviderModelGone, ProviderBadOutput)  # This model is no use for the edit, another may be.
 _DOWN = (ProviderTransient.code, ProviderAmbiguous.code)
+_SAYS_NOTHING = (None, "succeeded", ProviderRateLimited.code, WorkerCrashed.code)  # Of whether the model can do the edit.
 _UNFIT = (ProviderModelGone.code, ProviderBadOutput.code, ProviderModerated.code)
 
 Says = Literal["good", "bad", "unusable", "neutral"]
@@ -108,7 +110,7 @@ def spent_models(course: Course, catalog: Catalog) -> frozenset[str]:
     spent: set[str] = set()
     tries: Counter[str] = Counter()
     for attempt in course.attempts:
-        if attempt.outcome in (None, "succeeded", ProviderRateLimited.code):
+        if attempt.outcome in _SAYS_NOTHING:
             continue
         tries[attempt.model] += 1
         if tries[attempt.model] >= _TRIES_A_MODEL or attempt.outcome in _UNFIT:

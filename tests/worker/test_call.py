@@ -110,7 +110,7 @@ async def test_a_call_that_cannot_be_found_is_made_again_and_both_are_in_the_rec
     await bench.lose(record)
     again = await bench.work("w2")
     assert again.state is JobState.SUCCEEDED
-    assert outcomes(again) == [("provider_ambiguous", None), ("succeeded", True)]
+    assert outcomes(again) == [("worker_crashed", None), ("succeeded", True)]
     assert again.cost_micro_usd == 20_000, "the caller pays once"
     assert len(await bench.simulator.ledger()) == 2
 

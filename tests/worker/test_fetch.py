@@ -1,5 +1,6 @@
 """What guarded HTTP refuses; and refusing means not connecting."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -121,10 +122,17 @@ async def test_a_name_with_a_public_and_a_private_address_is_refused(
     assert place.requests == []
 
 
+def free_on_every_address() -> int:
+    """A port for servers on two addresses: one that was given out for the first may be taken on the second."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
 async def test_a_name_that_turns_private_is_fetched_from_its_checked_address_and_refused_afterwards(
     two_worlds: None, aiohttp_server: StartServer, place: Place, open_http: OpenHttp, tmp_path: Path
 ) -> None:
-    server = await aiohttp_server(place.app(), host=PUBLIC)
+    server = await aiohttp_server(place.app(), host=PUBLIC, port=free_on_every_address())
     other = Place()
     await aiohttp_server(other.app(), host=PRIVATE, port=server.port)
     names = Names([PUBLIC], [PRIVATE])
@@ -144,7 +152,7 @@ async def test_a_redirect_to_a_private_place_is_refused(
     host: str, two_worlds: None, aiohttp_server: StartServer, open_http: OpenHttp, tmp_path: Path
 ) -> None:
     front, back = Place(), Place()
-    server = await aiohttp_server(front.app(), host=PUBLIC)
+    server = await aiohttp_server(front.app(), host=PUBLIC, port=free_on_every_address())
     await aiohttp_server(back.app(), host=PRIVATE, port=server.port)
     http = await open_http(port_of(server), lookup=Names([PUBLIC], [PRIVATE]))
     target = f"http://{host}:{server.port}/picture"

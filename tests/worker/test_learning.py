@@ -3,12 +3,13 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from shared.edit import Operation
-from shared.job import JobRecord, JobState
+from shared.job import Attempt, Course, JobRecord, JobState
 from shared.receipt import CHOICES, ChoiceRecord
 from shared.store.experience import CallEnd
 from tests import pictures
@@ -304,6 +305,21 @@ async def test_a_call_that_ended_as_unknown_is_not_counted_again_when_it_shows(
     record = await bench.work()
     assert (record.state, outcomes(record)) == (JobState.SUCCEEDED, [("succeeded", True)])
     assert [(end.outcome, end.micro_usd) for end in ends] == [("bad", 20_000)]
+
+
+async def test_a_call_that_a_dead_worker_left_behind_says_nothing_of_the_model(bench: EditBench, ends: list[CallEnd]) -> None:
+    """A worker's death with five exact edits in hand must not close their model to all, so that paid ones do what it would do."""
+    accepted = await bench.accept(PHOTO, prompt="make it black and white")
+    await bench.take()
+    attempt = Attempt(n=1, model="local-adjust", provider="local", started_at=datetime.now(UTC))
+    course = Course(model="local-adjust", provider="local", attempts=(attempt,), estimated_usd=0.0).model_dump_json()
+    await bench.redis.hset(
+        f"job:{accepted.id}", mapping={"call": "started", "call_id": "f" * 16, "call_model": "local-adjust", "course": course}
+    )
+    await bench.lose(accepted)
+    record = await bench.work("w2")
+    assert outcomes(record) == [("worker_crashed", None), ("succeeded", True)]
+    assert [(end.model, end.outcome) for end in ends] == [("local-adjust", "neutral"), ("local-adjust", "good")]
 
 
 async def test_the_time_of_a_call_is_the_providers_part_of_the_edit(bench: EditBench, ends: list[CallEnd]) -> None:

@@ -21,6 +21,7 @@ from shared.errors import (
     ProviderUnusable,
     StorageUnavailable,
     StoreUnavailable,
+    WorkerCrashed,
     error_classes,
 )
 from shared.job import Attempt, Course
@@ -114,7 +115,8 @@ def test_a_model_is_spent_by_two_failures_or_by_one_that_will_not_pass() -> None
     assert spent_models(_course(once, once), _CATALOG) == {"qwen-edit"}
     for cls in (ProviderModelGone, ProviderBadOutput, ProviderModerated):
         assert spent_models(_course(("qwen-edit", cls)), _CATALOG) == {"qwen-edit"}
-    assert spent_models(_course(*[("qwen-edit", ProviderRateLimited)] * 3), _CATALOG) == frozenset()
+    for cls in (ProviderRateLimited, WorkerCrashed):
+        assert spent_models(_course(*[("qwen-edit", cls)] * 3), _CATALOG) == frozenset()
     refused = spent_models(_course(("qwen-edit", ProviderUnusable)), _CATALOG)
     assert refused == {model.id for model in _CATALOG.models.values() if model.provider == "wavespeed"}
 
