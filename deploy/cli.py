@@ -1,4 +1,4 @@
-"""`edit-studio`: start the system or one of its processes, manage keys, check the set-up."""
+"""`edit-studio`: start the system or one of its processes, manage keys and tenants, check the set-up."""
 
 import argparse
 import asyncio
@@ -10,6 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from deploy.batch import add_command as add_batch
+from deploy.batch import batch
+from deploy.listen import ListenFailed, listen
+from deploy.listen import add_command as add_listen
+from deploy.service_access import NoAccess
 from deploy.standalone import environment
 from deploy.standalone.data_dir import running_settings
 from deploy.standalone.demo import DemoFailed, demo
@@ -22,10 +27,11 @@ _MODULES = {
     "gateway": ("gateway",),
     "worker": ("worker",),
     "keys": ("gateway", "keys"),
+    "tenants": ("gateway", "tenants"),
     "doctor": ("gateway", "doctor"),
 }
 # Those that work on the stack that `up` has running, where the settings name no other.
-_BESIDE_A_STACK = ("keys", "doctor")
+_BESIDE_A_STACK = ("keys", "tenants", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,9 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 simulate=options.simulate,
             )
             asyncio.run(up(plan, Console()))
+        elif options.command == "listen":
+            listen(options, Console())
+        elif options.command == "batch":
+            sys.exit(batch(options))
         else:
             demo(out=options.out, keep=options.keep, console=Console())
-    except (*START_ERRORS, DemoFailed) as error:
+    except (*START_ERRORS, DemoFailed, ListenFailed, NoAccess) as error:
         sys.exit(f"edit-studio: {error}")
 
 
@@ -78,9 +88,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--keep", action="store_true", help="leave the system running afterwards, until Ctrl-C")
 
+    add_listen(commands)
+    add_batch(commands)
     for name, text in (("gateway", "one gateway process"), ("worker", "one worker process")):
         commands.add_parser(name, help=text, add_help=False, allow_abbrev=False)
-    for name, text in (("keys", "create, list, revoke API keys"), ("doctor", "check Redis, S3 and the providers' keys")):
+    beside = {
+        "keys": "create, list, revoke API keys",
+        "tenants": "list tenants, set their limits",
+        "doctor": "check Redis, S3 and the providers' keys",
+    }
+    for name, text in beside.items():
         command = commands.add_parser(name, help=text, add_help=False, allow_abbrev=False)
         command.add_argument("--data-dir", type=Path)
     return parser

@@ -1,4 +1,4 @@
-"""`python -m gateway`: one gateway process; `python -m gateway keys …`, `python -m gateway doctor`."""
+"""`python -m gateway`: one gateway process; `python -m gateway keys …`, `… tenants …`, `… doctor`."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from gateway import doctor
-from gateway.keys import run_keys
+from gateway.keys import run_keys, run_tenants
 from gateway.serve import run_gateway
 from shared.errors import EditStudioError
 from shared.settings import SettingsInvalid, load_settings
@@ -22,12 +22,14 @@ def main(arguments: Sequence[str]) -> int:
                 return run_gateway(settings)
             case ["keys", *rest]:
                 return asyncio.run(run_keys(settings, rest, Console()))
+            case ["tenants", *rest]:
+                return asyncio.run(run_tenants(settings, rest, Console()))
             case ["doctor"]:
                 return doctor.report(asyncio.run(doctor.run(settings)), Console())
     except (SettingsInvalid, EditStudioError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return 1
-    sys.stderr.write("usage: python -m gateway [keys … | doctor]\n")
+    sys.stderr.write("usage: python -m gateway [keys … | tenants … | doctor]\n")
     return 2
 
 

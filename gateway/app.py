@@ -12,26 +12,69 @@ from gateway.connections import CONNECTIONS, Connections, Links, memory_budget
 from gateway.cors import allow_origins
 from gateway.metrics import Metrics
 from gateway.openapi import openapi_route
+from gateway.pressure import PressureWatch
 from gateway.problems import problems, set_common_headers
 from gateway.query import read_query
 from gateway.route import ROUTE, Call, Route
-from gateway.routes import events, health, job_pictures, jobs, models, process, receipts, reference, webhooks
+from gateway.routes import (
+    admin,
+    batch_items,
+    batches,
+    events,
+    feed,
+    health,
+    job_pictures,
+    jobs,
+    models,
+    process,
+    quotes,
+    receipts,
+    reference,
+    uploads,
+    usage,
+    webhook_endpoints,
+    webhooks,
+)
 from shared.catalog.load import load_catalog
 from shared.settings import Settings
 from shared.storage import Storage
+from shared.store.batches import Batches
 from shared.store.changes import Changes
 from shared.store.connection import Scripts, open_redis
 from shared.store.durability import check_durability
+from shared.store.endpoints import Endpoints
 from shared.store.experience import Experiences
+from shared.store.feed import Feed
 from shared.store.jobs import Jobs
+from shared.store.quotes import Quotes
 from shared.store.tenants import Tenants
+from shared.store.uploads import Uploads
+from shared.store.usage import Usage
 from shared.store.webhooks import Outbox
 
 
 @cache
 def all_routes() -> tuple[Route, ...]:
     """Every route of the gateway. The document of them takes a while to make, so they are put together once in a process."""
-    modules = (models, process, jobs, job_pictures, receipts, events, webhooks, reference, health)
+    modules = (
+        models,
+        quotes,
+        process,
+        jobs,
+        job_pictures,
+        receipts,
+        events,
+        batches,
+        batch_items,
+        uploads,
+        webhooks,
+        webhook_endpoints,
+        feed,
+        usage,
+        reference,
+        admin,
+        health,
+    )
     routes = tuple(route for module in modules for route in module.ROUTES)
     return (*routes, openapi_route(routes))
 
@@ -74,15 +117,25 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
     changes = Changes(redis)
     changes.start()
     stack.push_async_callback(changes.close)
+    pressure = PressureWatch(scripts, settings)
+    pressure.start()
+    stack.push_async_callback(pressure.close)
     return Connections(
         settings=settings,
         catalog=catalog,
         storage=storage,
         links=Links(storage, life_s=settings.link_life_s),
         jobs=Jobs(scripts, settings),
+        batches=Batches(scripts, settings),
+        uploads=Uploads(scripts, settings),
         experiences=Experiences(scripts, catalog),
         tenants=Tenants(scripts, settings),
+        quotes=Quotes(scripts),
+        usage=Usage(scripts),
+        pressure=pressure,
         outbox=Outbox(scripts),
+        endpoints=Endpoints(scripts),
+        feed=Feed(scripts),
         changes=changes,
         metrics=Metrics(),
         memory=memory_budget(settings),
@@ -98,7 +151,7 @@ def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespo
         connections = request.app[CONNECTIONS]
         caller = None
         if route.scope is not None:
-            caller = await admit(request, connections.tenants, scope=route.scope, rate=route.rate)
+            caller = await admit(request, connections.tenants, connections.pressure, scope=route.scope, rate=route.rate)
         query = read_query(request, route.query) if request.query_string else no_query
         return await route.handler(Call(request, connections, query, caller))
 

@@ -1,7 +1,7 @@
 """A request's body as a stream: under its cap, under time limits, and with what is held in memory counted."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,18 +42,22 @@ class BodyReader:
     """Reads one request's body, piece by piece.
 
     Raises:
-        UnsupportedMediaType: the body is compressed.
+        UnsupportedMediaType: the body is compressed in another way than one of `encodings`; it is not unpacked here.
         BodyTooLarge: it says, or turns out, to have more than `max_bytes`.
     """
 
-    def __init__(self, request: web.Request, *, max_bytes: int) -> None:
-        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-            raise UnsupportedMediaType.at("", "compressed bodies are not taken; leave Content-Encoding out")
+    def __init__(
+        self, request: web.Request, *, max_bytes: int, whole_s: float = WHOLE_S, encodings: Collection[str] = ("identity",)
+    ) -> None:
+        self.encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
+        if self.encoding not in encodings:
+            message = f"this Content-Encoding is not taken here, only {', '.join(encodings)}"
+            raise UnsupportedMediaType.at("", message)
         self._request = request
         self._max_bytes = max_bytes
         self._got_bytes = 0
         self._waits_for_leave = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
-        self._end = asyncio.get_running_loop().time() + WHOLE_S
+        self._end = asyncio.get_running_loop().time() + whole_s
         if (request.content_length or 0) > max_bytes:
             raise self._too_large()
 

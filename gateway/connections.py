@@ -9,16 +9,24 @@ from datetime import UTC, datetime, timedelta
 from aiohttp import web
 
 from gateway.body import MemoryBudget
+from gateway.masks import PLACES
 from gateway.metrics import Metrics
+from gateway.pressure import PressureWatch
 from shared.catalog.load import Catalog
 from shared.job import Job, JobRecord, JobState
 from shared.job_view import job_view
 from shared.settings import Settings
 from shared.storage import Storage
+from shared.store.batches import Batches
 from shared.store.changes import Changes
+from shared.store.endpoints import Endpoints
 from shared.store.experience import Experiences
+from shared.store.feed import Feed
 from shared.store.jobs import Jobs
+from shared.store.quotes import Quotes
 from shared.store.tenants import Tenants
+from shared.store.uploads import Uploads
+from shared.store.usage import Usage
 from shared.store.webhooks import Outbox
 
 _LINKS_MAX = 20_000
@@ -88,13 +96,21 @@ class Connections:
     storage: Storage
     links: Links
     jobs: Jobs
+    batches: Batches
+    uploads: Uploads
     experiences: Experiences
     tenants: Tenants
+    quotes: Quotes
+    usage: Usage
+    pressure: PressureWatch
     outbox: Outbox
+    endpoints: Endpoints
+    feed: Feed
     changes: Changes
     metrics: Metrics
     memory: MemoryBudget
     rendered: RenderedJobs = field(default_factory=RenderedJobs)
+    mask_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PLACES))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def base_url(self, request: web.Request) -> str:

@@ -11,8 +11,6 @@ from typing import Any
 
 import aiohttp
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from rich.console import Console
 from rich.markup import escape
@@ -20,15 +18,21 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.catalog.load import Catalog, CatalogInvalid, load_catalog
-from shared.errors import StorageUnavailable
+from shared.errors import EditStudioError, StorageUnavailable
+from shared.redis_address import read_sentinel_address
 from shared.settings import Settings
 from shared.storage import ObjectMissing, Storage
+from shared.store.connection import open_redis
+from shared.store.durability import failover_of
 
 _REDIS_LEAST = (6, 2)
 _CLOCK_SKEW_MAX_S = 2.0
 _MEMORY_FULL = 0.8
+# The longest field of a record: how its model was chosen among all there are, 2 kB.
+_COMPACT_BYTES = 4_096
 _LINK_S = 10.0
 _FETCHED_MAX_BYTES = 1024
+_INPUT_AREAS = ("in", "sent", "rejected")
 
 
 class Verdict(StrEnum):
@@ -68,13 +72,7 @@ def report(checks: list[Check], console: Console) -> int:
 
 
 async def _check_redis(settings: Settings) -> list[Check]:
-    client = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
+    client, sentinels = open_redis(settings), read_sentinel_address(settings.redis_url.get_secret_value())
     try:
         async with asyncio.timeout(settings.redis_timeout_s):
             sent_at = time.time()
@@ -83,13 +81,14 @@ async def _check_redis(settings: Settings) -> list[Check]:
             info: dict[str, Any] = await client.info()
             fsync = await _config(client, "appendfsync")
             compact = await _config(client, "hash-max-listpack-value") or await _config(client, "hash-max-ziplist-value")
+        failover = [await _failover(client, settings)] if sentinels else []
     except AuthenticationError:
         return [Check("Redis", Verdict.BAD, "refuses the password", "put the right one into EDIT_STUDIO_REDIS_URL")]
-    except (RedisError, OSError, TimeoutError, ValueError) as error:
+    except (RedisError, EditStudioError, OSError, TimeoutError, ValueError) as error:
         advice = "start redis-server, or set EDIT_STUDIO_REDIS_URL; `edit-studio up` brings its own"
         return [Check("Redis", Verdict.BAD, f"does not answer ({type(error).__name__})", advice)]
     finally:
-        await client.aclose()
+        await client.aclose(close_connection_pool=True)
     skew_s = seconds + microseconds / 1e6 - (sent_at + answered_at) / 2
     return [
         _version(info),
@@ -98,6 +97,7 @@ async def _check_redis(settings: Settings) -> list[Check]:
         _memory(info),
         _clock(skew_s),
         _compactness(compact),
+        *failover,
     ]
 
 
@@ -154,6 +154,12 @@ def _memory(info: dict[str, Any]) -> Check:
     return Check("Redis memory", Verdict.GOOD, found)
 
 
+async def _failover(client: "Redis", settings: Settings) -> Check:
+    failover = await failover_of(client, timeout_s=settings.redis_timeout_s)
+    verdict = Verdict.WARNING if failover.advice else Verdict.GOOD
+    return Check("Redis failover", verdict, failover.found, failover.advice)
+
+
 def _clock(skew_s: float) -> Check:
     found = f"{abs(skew_s):.3f} s apart"
     if abs(skew_s) > _CLOCK_SKEW_MAX_S:
@@ -162,10 +168,10 @@ def _clock(skew_s: float) -> Check:
 
 
 def _compactness(value: str | None) -> Check:
-    if value is None or int(value) >= 2048:
+    if value is None or int(value) >= _COMPACT_BYTES:
         return Check("Redis compactness", Verdict.GOOD, value or "hidden by the server")
-    advice = "redis.conf: hash-max-listpack-value 2048 (before Redis 7: hash-max-ziplist-value)"
-    return Check("Redis compactness", Verdict.WARNING, f"{value}: a job takes twice the memory", advice)
+    advice = f"redis.conf: hash-max-listpack-value {_COMPACT_BYTES} (before Redis 7: hash-max-ziplist-value)"
+    return Check("Redis compactness", Verdict.WARNING, f"{value}: a record takes half as much memory again", advice)
 
 
 def _mib(count: int) -> str:
@@ -200,8 +206,8 @@ async def _check_storage(settings: Settings) -> list[Check]:
             checks.append(Check(name, Verdict.GOOD, await step()))
         except (StorageUnavailable, ObjectMissing, _Unexpected) as error:
             checks.append(Check(name, Verdict.BAD, str(error) or "the object is not there", advice))
-            break
-    return checks
+            return checks
+    return [*checks, await _old_pictures(storage, settings)]
 
 
 class _Unexpected(Exception):
@@ -241,6 +247,29 @@ async def _fetch_link(storage: Storage, key: str, body: bytes) -> str:
 async def _delete(storage: Storage, key: str) -> str:
     await storage.delete([key])
     return "gone"
+
+
+async def _old_pictures(storage: Storage, settings: Settings) -> Check:
+    """Who removes what is old: the bucket's rules or the workers, and whether too early."""
+    name, shown = "S3 old pictures", "deploy/s3-lifecycle.json"
+    workers = dict.fromkeys(_INPUT_AREAS, settings.input_retention_days) | {"out": settings.output_retention_days}
+    try:
+        rules = await storage.lifecycle_days()
+    except StorageUnavailable as error:
+        return Check(name, Verdict.WARNING, f"the bucket's rules are hidden: {error}", "allow s3:GetLifecycleConfiguration")
+    ruled = {area: min(days) for area in workers if (days := [n for prefix, n in rules.items() if f"{area}/".startswith(prefix)])}
+    needed_days = -(-settings.retention_s // 86_400) + 2
+    if early := [area for area, days in ruled.items() if area in ("in", "out") and days < needed_days]:
+        advice = f"{shown}: in/ and out/ at least {needed_days} days, or shorten EDIT_STUDIO_RETENTION_S"
+        return Check(name, Verdict.WARNING, f"the bucket's rules remove what records still show ({', '.join(early)})", advice)
+    if twice := [area for area in ruled if workers[area]]:
+        advice = "EDIT_STUDIO_INPUT_RETENTION_DAYS=0 and EDIT_STUDIO_OUTPUT_RETENTION_DAYS=0"
+        return Check(name, Verdict.WARNING, f"the bucket's rules and workers both remove {', '.join(twice)}", advice)
+    if nobody := [area for area, days in workers.items() if not days and area not in ruled]:
+        advice = f"set the rules of {shown}, or EDIT_STUDIO_INPUT_RETENTION_DAYS and EDIT_STUDIO_OUTPUT_RETENTION_DAYS"
+        return Check(name, Verdict.WARNING, f"nobody removes {', '.join(nobody)}: the bucket grows for ever", advice)
+    after = ", ".join(f"{area} {ruled.get(area, days)}" for area, days in workers.items())
+    return Check(name, Verdict.GOOD, f"removed by {'the bucket' if ruled else 'workers'}, after days: {after}")
 
 
 def _check_providers(settings: Settings) -> list[Check]:

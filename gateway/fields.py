@@ -2,13 +2,13 @@
 
 import difflib
 import functools
-import json
 import types
 import typing
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from shared.errors import FieldError, InvalidJson, RequestError, UrlNotAllowed, ValidationFailed
 
@@ -96,13 +96,15 @@ def field_errors(error: ValidationError, model: type[BaseModel]) -> list[FieldEr
         path, owner = _place(item["loc"], model)
         pointer = pointer_to(*path)
         if pointer not in found:
-            found[pointer] = _field_error(item["type"], item["msg"], pointer, path, owner)
+            # Looking for near names is dear, and a body may have a hundred thousand unknown ones; no more are shown.
+            known = owner.model_fields if owner and len(found) < _FAULTS_MAX else {}
+            found[pointer] = _field_error(item["type"], item["msg"], pointer, path, known)
     return list(found.values())
 
 
-def _field_error(kind: str, message: str, pointer: str, path: Sequence[str | int], owner: type[BaseModel] | None) -> FieldError:
+def _field_error(kind: str, message: str, pointer: str, path: Sequence[str | int], known: Iterable[str]) -> FieldError:
     if kind == "extra_forbidden":
-        hint = did_you_mean(str(path[-1]), owner.model_fields) if owner else ""
+        hint = did_you_mean(str(path[-1]), known)
         return FieldError(pointer, "unknown_field", f"there is no field {str(path[-1])[:100]!r} here{hint}")
     if kind == "missing":
         return FieldError(pointer, "missing_field", "this field is required")
@@ -170,8 +172,9 @@ def fields_of_texts(texts: Sequence[tuple[str, str]], model: type[BaseModel]) ->
 
 def _json_or_text(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        # Python's own reader would let through what cannot be written again: lone surrogates, arrays a thousand deep.
+        return from_json(text)
+    except ValueError:
         return text
 
 

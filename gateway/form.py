@@ -2,7 +2,7 @@
 
 import contextlib
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic_core import from_json, to_json
 
@@ -18,6 +18,7 @@ from shared.errors import FieldError, InvalidJson, PictureTooLarge, ValidationFa
 #: The part that holds the fields as one JSON object.
 REQUEST_PART = "request"
 _TEXT_BYTES = 1024 * 1024
+_Wishes = TypeVar("_Wishes", bound=EditRequest)
 
 
 class FormReader:
@@ -57,14 +58,14 @@ class FormReader:
                     text += event
         self._parser.finish()
 
-    def wishes(self) -> EditRequest:
+    def wishes(self, model: type[_Wishes]) -> _Wishes:
         """The fields of the form. Raises ValidationFailed, InvalidJson."""
         texts = [(name, text) for name, text in self._texts if name != REQUEST_PART]
-        fields = fields_of_texts(texts, EditRequest)
+        fields = fields_of_texts(texts, model)
         for name, text in self._texts:
             if name == REQUEST_PART:
                 fields = _merged(fields, text)
-        return parse_json(EditRequest, to_json(fields))
+        return parse_json(model, to_json(fields))
 
     def _spool_for(self, part: PartStart) -> Spool | None:
         """Where the part's bytes go; None for a text."""

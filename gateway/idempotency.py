@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -22,14 +23,29 @@ def idempotency_of(request: web.Request, options: EditOptions, pictures: Sequenc
     `pictures`: for each, what it is for, and the digest, URL or id that tells it from others. How a picture was sent and how
     the body was written makes no difference. Raises ValidationFailed for a malformed key.
     """
+    return idempotency_for(request, canonical_options(options), pictures)
+
+
+def idempotency_for(request: web.Request, *asked: Any) -> Idempotency | None:
+    """The key that the caller sent, if any, with the fingerprint of method, path and what was `asked`, in terms of JSON.
+
+    Raises ValidationFailed for a malformed key.
+    """
+    key = hashed_key(request)
+    if not key:
+        return None
+    text = json.dumps([request.method, request.path, *asked], sort_keys=True, separators=(",", ":"))
+    return Idempotency(key=key, fingerprint=_sha256(text))
+
+
+def hashed_key(request: web.Request) -> str:
+    """The key that the caller sent as it is kept; `` without one. Raises ValidationFailed for a malformed one."""
     key = request.headers.get(HEADER)
     if key is None:
-        return None
+        return ""
     if not _KEY.fullmatch(key):
         raise refusal("", "invalid_value", "an Idempotency-Key has 1 to 255 printable characters")
-    asked = [request.method, request.path, canonical_options(options), pictures]
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-    return Idempotency(key=_sha256(key), fingerprint=_sha256(text))
+    return _sha256(key)
 
 
 def _sha256(text: str) -> str:

@@ -10,10 +10,11 @@ from gateway.body import BodyReader
 from gateway.connections import Connections
 from gateway.fields import Faults, parse_json
 from gateway.form import FormReader
+from gateway.named_pictures import NamedPictures
 from gateway.pictures import REFERENCE_FILES, Picture, given_pictures, judge_pictures
 from gateway.rules import check_wishes, spec_of
 from gateway.spool import Content
-from shared.edit import EditOptions, EditRequest, Role
+from shared.edit import EditOptions, EditRequest, QuoteRequest, Role
 from shared.errors import UnsupportedMediaType
 from shared.pinned import check_possible
 
@@ -26,7 +27,7 @@ SMALL_BODY_BYTES = 1024 * 1024
 class Submission:
     """A request that can be accepted."""
 
-    options: EditOptions
+    options: EditRequest
     pictures: Sequence[Picture]
 
     @property
@@ -36,8 +37,10 @@ class Submission:
 
 
 @contextlib.asynccontextmanager
-async def read_submission(request: web.Request, connections: Connections, tenant: str) -> AsyncIterator[Submission]:
-    """The body of `POST …/process`. Its pictures can be read until the block ends.
+async def read_submission(
+    request: web.Request, connections: Connections, tenant: str, *, model: type[EditRequest] = EditRequest
+) -> AsyncIterator[Submission]:
+    """The body of `POST …/process`, or one that is a `model`. Its pictures can be read until the block ends.
 
     Raises:
         UnsupportedMediaType, BodyTooLarge, IncompleteBody, InvalidJson, InvalidMultipart, Overloaded, StoreUnavailable.
@@ -47,12 +50,12 @@ async def read_submission(request: web.Request, connections: Connections, tenant
     if request.content_type == JSON:
         # Once as it came, once as text and once decoded.
         with connections.memory.hold(3 * reader.expected_bytes):
-            wishes = parse_json(EditRequest, await reader.whole())
+            wishes = parse_json(model, await reader.whole())
             yield await _judge(wishes, {}, connections, tenant)
     elif request.content_type == FORM:
         async with FormReader(reader, request.headers[hdrs.CONTENT_TYPE], connections) as form:
             await form.read()
-            yield await _judge(form.wishes(), form.files, connections, tenant)
+            yield await _judge(form.wishes(model), form.files, connections, tenant)
     else:
         raise UnsupportedMediaType.at("", f"send {JSON} or {FORM}")
 
@@ -76,21 +79,32 @@ def field_of(role: Role) -> str:
     return REFERENCE_FILES if role is Role.REFERENCE else role.value
 
 
+def _stand_ins(wishes: EditRequest) -> dict[str, str]:
+    """What a request for a quote says of pictures that it does not have, with the pointer of each."""
+    if not isinstance(wishes, QuoteRequest):
+        return {}
+    said = {"image": ("/image_resolution", wishes.image_resolution), "mask": ("/has_mask", wishes.has_mask)}
+    return {name: pointer for name, (pointer, value) in said.items() if value}
+
+
 async def _judge(
     wishes: EditRequest, files: Mapping[str, Sequence[Content]], connections: Connections, tenant: str
 ) -> Submission:
     faults = Faults()
     given = given_pictures(wishes, files, faults)
-    check_wishes(wishes, {field_of(one.role): one.pointer for one in given}, connections, faults)
+    pointers = {**_stand_ins(wishes), **{field_of(one.role): one.pointer for one in given}}
+    check_wishes(wishes, pointers, connections, faults)
+    named = NamedPictures(tenant, connections)
     pictures = await judge_pictures(
         given,
         first_frame=wishes.animated == "first",
         mask_mode=wishes.mask_mode,
-        tenant=tenant,
+        named=named,
         connections=connections,
         faults=faults,
     )
     faults.raise_any()
-    refs = [picture.ref for picture in pictures]
-    check_possible(spec_of(wishes, refs), connections.catalog, {field_of(one.role): one.pointer for one in given})
+    if not isinstance(wishes, QuoteRequest):
+        # A quote's pictures may be described only; its route checks when it has stand-ins for them.
+        check_possible(spec_of(wishes, [picture.ref for picture in pictures]), connections.catalog, pointers)
     return Submission(wishes, pictures)

@@ -1,9 +1,12 @@
-"""`python -m gateway keys`: make, list and revoke API keys."""
+"""`python -m gateway keys` and `python -m gateway tenants`: who may call, and how much."""
 
 import argparse
 import asyncio
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -12,33 +15,53 @@ from rich.table import Table
 from shared.job import time_of
 from shared.settings import Settings
 from shared.store.connection import Scripts, open_redis
-from shared.store.tenants import SCOPES, TIERS, Tenants
+from shared.store.tenants import SCOPES, TENANT_PATTERN, TIERS, ApiKey, TenantLimits, Tenants
+
+_MONEY = ("daily_limit", "monthly_limit")
+_COUNTS = ("queue_quota", "batch_quota", "running_cap")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
+def keys_parser() -> argparse.ArgumentParser:
+    """The command line of `keys`."""
     commands = argparse.ArgumentParser(prog="edit-studio keys", description="Make, list and revoke API keys.")
     actions = commands.add_subparsers(dest="action", required=True)
     create = actions.add_parser("create", help="make a key; it is shown this once")
-    create.add_argument("--tenant", default="default", help="whose edits the key sees (default: default)")
+    create.add_argument("--tenant", type=_tenant, default="default", help="whose edits the key sees (default: default)")
     create.add_argument("--tier", default="pro", choices=TIERS)
     create.add_argument("--scopes", default=",".join(SCOPES), help=f"comma-separated, of {', '.join(SCOPES)}")
     create.add_argument("--name", default="", help="what the key is for")
+    create.add_argument("--submits-per-minute", type=_above_zero, help="instead of the service's own limit")
+    create.add_argument("--reads-per-minute", type=_above_zero, help="instead of the service's own limit")
     create.add_argument(
         "--key-file", type=Path, help="keep the key in this file (mode 0600); an existing file's key is made valid"
     )
-    actions.add_parser("list", help="show all keys, without their texts")
+    shown = actions.add_parser("list", help="show keys, without their texts")
+    shown.add_argument("--tenant", type=_tenant, help="only this tenant's")
     revoke = actions.add_parser("revoke", help="make a key invalid")
     revoke.add_argument("id", help="the key's id, as list shows it")
     return commands
 
 
+def tenants_parser() -> argparse.ArgumentParser:
+    """The command line of `tenants`."""
+    commands = argparse.ArgumentParser(prog="edit-studio tenants", description="List tenants and set their limits.")
+    actions = commands.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="show all tenants and what is set for them")
+    change = actions.add_parser("set", help="set some limits of a tenant; `none` takes one away")
+    change.add_argument("tenant", type=_tenant)
+    change.add_argument("--daily-limit", type=_money, metavar="USD", help="what may be spent a day (UTC)")
+    change.add_argument("--monthly-limit", type=_money, metavar="USD", help="what may be spent a month (UTC)")
+    change.add_argument("--queue-quota", type=_count, metavar="N", help="unfinished edits")
+    change.add_argument("--batch-quota", type=_count, metavar="N", help="unfinished items of batches")
+    change.add_argument("--running-cap", type=_count, metavar="N", help="edits at once; 0 holds them all")
+    change.add_argument("--weight", type=_weight, metavar="W", help="turns for one turn of another tenant (1)")
+    return commands
+
+
 async def run_keys(settings: Settings, arguments: Sequence[str], console: Console) -> int:
     """Do what the command line says; answers the exit code. Raises StoreUnavailable."""
-    wanted = parser().parse_args(arguments)
-    redis = open_redis(settings)
-    try:
-        tenants = Tenants(Scripts(redis, timeout_s=settings.redis_timeout_s), settings)
+    wanted = keys_parser().parse_args(arguments)
+    async with _open(settings) as tenants:
         if wanted.action == "create":
             return await _create(tenants, wanted, console)
         if wanted.action == "revoke":
@@ -47,14 +70,55 @@ async def run_keys(settings: Settings, arguments: Sequence[str], console: Consol
                 return 0
             console.print(f"there is no key {wanted.id}; `edit-studio keys list` shows them")
             return 1
-        table = Table("id", "tenant", "tier", "scopes", "name", "created")
-        for key in await tenants.list_keys():
+        table = Table("id", "tenant", "tier", "scopes", "name", "a minute", "created")
+        async for key in _all_keys(tenants, wanted.tenant):
             created = time_of(key.created_ms).isoformat(timespec="seconds")
-            table.add_row(key.id, key.tenant, key.tier, ",".join(sorted(key.scopes)), key.name, created)
+            rates = f"{key.submits_per_minute or '·'} / {key.reads_per_minute or '·'}"
+            table.add_row(key.id, key.tenant, key.tier, ",".join(sorted(key.scopes)), key.name, rates, created)
         console.print(table)
         return 0
+
+
+async def run_tenants(settings: Settings, arguments: Sequence[str], console: Console) -> int:
+    """Do what the command line says; answers the exit code. Raises StoreUnavailable."""
+    wanted = tenants_parser().parse_args(arguments)
+    async with _open(settings) as tenants:
+        table = Table("tenant", "daily USD", "monthly USD", "queue", "batches", "running", "weight")
+        if wanted.action == "set":
+            given = {
+                name: value for name, value in vars(wanted).items() if name not in ("action", "tenant") and value is not None
+            }
+            if not given:
+                console.print("say what to set: `edit-studio tenants set --help` shows what there is")
+                return 2
+            changes = {f"{name}_micro_usd" if name in _MONEY else name: _chosen(name, text) for name, text in given.items()}
+            await tenants.set_limits(wanted.tenant, changes)
+            table.add_row(wanted.tenant, *_cells(await tenants.limits(wanted.tenant)))
+        else:
+            after = ""
+            while names := await tenants.names(after=after):
+                for name in names:
+                    table.add_row(name, *_cells(await tenants.limits(name)))
+                after = names[-1]
+        console.print(table)
+        return 0
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[Tenants]:
+    redis = open_redis(settings)
+    try:
+        yield Tenants(Scripts(redis, timeout_s=settings.redis_timeout_s), settings)
     finally:
         await redis.aclose(close_connection_pool=True)
+
+
+async def _all_keys(tenants: Tenants, tenant: str | None) -> AsyncIterator[ApiKey]:
+    after: str | None = ""
+    while after is not None:
+        keys, after = await tenants.list_keys(tenant=tenant, after=after)
+        for key in keys:
+            yield key
 
 
 async def _create(tenants: Tenants, wanted: argparse.Namespace, console: Console) -> int:
@@ -64,7 +128,15 @@ async def _create(tenants: Tenants, wanted: argparse.Namespace, console: Console
         return 2
     file: Path | None = wanted.key_file
     kept = await asyncio.to_thread(_kept, file) if file is not None else None
-    text, key = await tenants.create_key(wanted.tenant, tier=wanted.tier, scopes=scopes, name=wanted.name, key=kept)
+    text, key = await tenants.create_key(
+        wanted.tenant,
+        tier=wanted.tier,
+        scopes=scopes,
+        name=wanted.name,
+        submits_per_minute=wanted.submits_per_minute,
+        reads_per_minute=wanted.reads_per_minute,
+        key=kept,
+    )
     if file is None:
         console.print(f"{text}\n(id {key.id}; it cannot be shown again)", highlight=False)
     else:
@@ -78,3 +150,47 @@ async def _create(tenants: Tenants, wanted: argparse.Namespace, console: Console
 def _kept(file: Path) -> str | None:
     """The key that the file holds, if there is one."""
     return file.read_text().strip() if file.exists() else None
+
+
+def _cells(limits: TenantLimits) -> list[str]:
+    """What is set, in the table's order; a dot for what is not."""
+    fields = asdict(limits)
+    money = [fields[f"{name}_micro_usd"] for name in _MONEY]
+    usd = ["·" if amount is None else f"{amount / 1e6:.6f}".rstrip("0").rstrip(".") for amount in money]
+    return [*usd, *("·" if fields[name] is None else f"{fields[name]:g}" for name in (*_COUNTS, "weight"))]
+
+
+def _chosen(name: str, text: str) -> float | None:
+    if text == "none":
+        return None
+    return round(float(text) * 1e6) if name in _MONEY else float(text) if name == "weight" else int(text)
+
+
+def _tenant(text: str) -> str:
+    if not re.fullmatch(TENANT_PATTERN, text):
+        raise argparse.ArgumentTypeError(f"{text!r} has to be 1 to 64 letters, digits, dots, underscores and hyphens")
+    return text
+
+
+def _money(text: str) -> str:
+    if text != "none" and not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount in USD, nor `none`")
+    return text
+
+
+def _count(text: str) -> str:
+    if text != "none" and not re.fullmatch(r"\d{1,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, nor `none`")
+    return text
+
+
+def _weight(text: str) -> str:
+    if text != "none" and not (re.fullmatch(r"\d{1,4}(\.\d{1,2})?", text) and 0.01 <= float(text) <= 1_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.01 to 1000, nor `none`")
+    return text
+
+
+def _above_zero(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,7}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

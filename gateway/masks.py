@@ -12,13 +12,23 @@ from shared.picture import PictureInfo, pillow_formats, quiet_pillow
 
 #: Larger masks are read by the workers alone, who read all of them.
 _PIXELS_MAX = 16_000_000
+#: Where the header says how much decoding takes. A tiny TIFF or AVIF can unpack to gigabytes for a few pixels, which only the
+#: workers' processes, bounded in memory and time, may find out.
+_FORMATS = frozenset(("png", "jpeg", "webp", "gif", "bmp"))
+#: Masks decoded at once: a WebP of 34 bytes and 16 MP takes 350 MB for a second.
+PLACES = 2
 _PLAIN = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
-async def check_mask(content: Content, info: PictureInfo, mode: MaskMode) -> None:
-    """Refuse a mask as `shared.mask` does. One that cannot be judged here passes. Raises MaskInvalid, MaskEmpty, MaskFull."""
-    if info.mode in _PLAIN and info.frames == 1 and info.width * info.height <= _PIXELS_MAX:
-        await asyncio.to_thread(_check, content.body, mode)
+async def check_mask(content: Content, info: PictureInfo, mode: MaskMode, *, places: asyncio.Semaphore) -> None:
+    """Refuse a mask as `shared.mask` does. One that cannot be judged here passes. Raises MaskInvalid, MaskEmpty, MaskFull.
+
+    `places`: of this process, as many as `PLACES`.
+    """
+    is_plain = info.format in _FORMATS and info.mode in _PLAIN and info.frames == 1
+    if is_plain and info.width * info.height <= _PIXELS_MAX:
+        async with places:
+            await asyncio.to_thread(_check, content.body, mode)
 
 
 def _check(body: bytes | Path, mode: MaskMode) -> None:

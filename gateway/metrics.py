@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from shared.store.jobs import Stats
+from shared.store.pressure import Pressure
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -36,7 +37,7 @@ class Metrics:
         series.buckets[bisect_left(BUCKETS_S, seconds)] += 1
         series.seconds += seconds
 
-    def text(self, stats: Stats | None) -> str:
+    def text(self, stats: Stats | None, pressure: Pressure) -> str:
         """Everything as text. `stats`: the job store's counts, None if it did not answer."""
         lines = [*self._request_lines(), *_header("edit_studio_http_requests_in_flight", "gauge", "Requests being answered")]
         lines.append(f"edit_studio_http_requests_in_flight {self.in_flight}")
@@ -44,7 +45,7 @@ class Metrics:
             *_header("edit_studio_store_up", "gauge", "Whether the job store answered"),
             f"edit_studio_store_up {int(bool(stats))}",
         ]
-        return "\n".join([*lines, *(_store_lines(stats) if stats else ()), ""])
+        return "\n".join([*lines, *_pressure_lines(pressure), *(_store_lines(stats) if stats else ()), ""])
 
     def _request_lines(self) -> Iterable[str]:
         name = "edit_studio_http_request_duration_seconds"
@@ -57,6 +58,18 @@ class Metrics:
                 yield f'{name}_bucket{{{labels},le="{bound}"}} {total}'
             yield f"{name}_sum{{{labels}}} {series.seconds:.6f}"
             yield f"{name}_count{{{labels}}} {total}"
+
+
+def _pressure_lines(pressure: Pressure) -> Iterable[str]:
+    yield from _header("edit_studio_store_memory_share", "gauge", "Share of its maxmemory that the job store uses; 0 without one")
+    yield f"edit_studio_store_memory_share {pressure.memory_share:.4f}"
+    yield from _header("edit_studio_oldest_wait_seconds", "gauge", "How long the oldest edit that is ready waits for a worker")
+    yield f'edit_studio_oldest_wait_seconds{{priority="interactive"}} {pressure.interactive_wait_s:.3f}'
+    yield f'edit_studio_oldest_wait_seconds{{priority="bulk"}} {pressure.bulk_wait_s:.3f}'
+    yield from _header(
+        "edit_studio_tenants_refused", "gauge", "Tenants whose submits are refused because their edits wait too long"
+    )
+    yield f"edit_studio_tenants_refused {len(pressure.late)}"
 
 
 def _store_lines(stats: Stats) -> Iterable[str]:

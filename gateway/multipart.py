@@ -14,15 +14,17 @@ from shared.errors import IncompleteBody, InvalidMultipart
 PARTS_MAX = 128
 _HEADER_MAX_BYTES = 8_192
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
+_ESCAPE = re.compile(r'\\(["\\])')
 _PARAMETER = re.compile(r';\s*([A-Za-z*]+)=(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))')
 
 
 @dataclass(frozen=True, slots=True)
 class PartStart:
-    """A part begins. `is_file`: it has a file name, which is not looked at further."""
+    """A part begins. `is_file`: it has a file name; `filename`: that name as it was sent, `` if it has an encoding of its own."""
 
     name: str
     is_file: bool
+    filename: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def boundary_of(content_type: str) -> bytes:
 class MultipartParser:
     """Feed the body in any pieces, then call `finish`."""
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(self, boundary: bytes, *, parts_max: int = PARTS_MAX) -> None:
+        self._parts_max = parts_max
         self._delimiter = b"\r\n--" + boundary
         # The first delimiter needs no line before it; with this one all delimiters look alike.
         self._buffer = b"\r\n"
@@ -92,8 +95,8 @@ class MultipartParser:
                         return
                     header, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
                     self._parts += 1
-                    if self._parts > PARTS_MAX:
-                        raise _invalid(f"more than {PARTS_MAX} parts")
+                    if self._parts > self._parts_max:
+                        raise _invalid(f"more than {self._parts_max} parts")
                     self._state = _State.CONTENT
                     yield _part_start(header)
                 case _State.EPILOGUE:
@@ -124,7 +127,8 @@ def _part_start(header: bytes) -> PartStart:
     parameters = {key.lower(): quoted or bare for key, quoted, bare in _PARAMETER.findall(disposition)}
     if not parameters.get("name"):
         raise _invalid("a part has no name")
-    return PartStart(parameters["name"], is_file="filename" in parameters or "filename*" in parameters)
+    filename = _ESCAPE.sub(r"\1", parameters.get("filename", ""))
+    return PartStart(parameters["name"], "filename" in parameters or "filename*" in parameters, filename)
 
 
 def _invalid(message: str) -> Exception:

@@ -20,7 +20,6 @@ from shared.errors import EditStudioError
 FORM = "multipart/form-data"
 _REF = "#/components/schemas/{model}"
 _PATH_NAME = re.compile(r"\{(\w+)\}")
-_ID_PATTERN = r"^[a-z]{3,5}_[0-9a-z_]{1,64}$"
 
 
 class FieldProblem(BaseModel):
@@ -84,7 +83,7 @@ class _Schemas:
     def __init__(self, routes: Sequence[Route]) -> None:
         wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Problem, "serialization"): None}
         for route in routes:
-            if route.body is not None:
+            if route.body is not None and route.body.model is not None:
                 wanted[route.body.model, "validation"] = None
             wanted.update({(reply.model, "serialization"): None for reply in route.replies if reply.model is not None})
         self._places, definitions = models_json_schema(list(wanted), ref_template=_REF)
@@ -94,9 +93,9 @@ class _Schemas:
         """A reference to the model's schema."""
         return self._places[model, mode]
 
-    def as_form(self, body: Body) -> dict[str, Any]:
-        """The body's schema with its file parts beside the fields. Text parts hold values as JSON writes them."""
-        name = self.of(body.model, "validation")["$ref"].rsplit("/", 1)[1]
+    def as_form(self, body: Body, model: type[BaseModel]) -> dict[str, Any]:
+        """The model's schema with the body's file parts beside the fields. Text parts hold values as JSON writes them."""
+        name = self.of(model, "validation")["$ref"].rsplit("/", 1)[1]
         schema: dict[str, Any] = copy.deepcopy(self.components[name])
         file = {"type": "string", "format": "binary"}
         schema["properties"] |= dict.fromkeys(body.files, file)
@@ -128,7 +127,7 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
-    schema = {"type": "string", "pattern": _ID_PATTERN}
+    schema = {"type": "string", "pattern": route.id_pattern}
     return [{"name": name, "in": "path", "required": True, "schema": schema} for name in _PATH_NAME.findall(route.path)]
 
 
@@ -167,12 +166,14 @@ def _header_parameter(header: Header) -> dict[str, Any]:
 
 
 def _request_body(body: Body, schemas: _Schemas) -> dict[str, Any]:
-    as_json: dict[str, Any] = {"schema": schemas.of(body.model, "validation")}
+    content: dict[str, Any] = {}
+    if body.model is not None:
+        content[JSON] = {"schema": schemas.of(body.model, "validation")}
     if body.examples:
-        as_json["examples"] = {name: {"value": value} for name, value in body.examples.items()}
-    content = {JSON: as_json}
-    if body.files:
-        content[FORM] = {"schema": schemas.as_form(body)}
+        content[JSON]["examples"] = {name: {"value": value} for name, value in body.examples.items()}
+    if body.model is not None and body.files:
+        content[FORM] = {"schema": schemas.as_form(body, body.model)}
+    content |= {kind: {"schema": schema} for kind, schema in (body.others or {}).items()}
     return {"required": body.required, "content": content}
 
 
@@ -182,8 +183,8 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
         response: dict[str, Any] = {"description": reply.description}
         if reply.model is not None:
             response["content"] = {JSON: {"schema": schemas.of(reply.model, "serialization")}}
-        elif reply.content_types:
-            response["content"] = {kind: {} for kind in reply.content_types}
+        if reply.content_types:
+            response.setdefault("content", {}).update({kind: {} for kind in reply.content_types})
         if reply.headers:
             response["headers"] = {h.name: {"description": h.description, "schema": h.schema} for h in reply.headers}
         responses[str(reply.status)] = response

@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pybase64
 
 from gateway.connections import Connections
 from gateway.fields import Faults, pointer_to
 from gateway.masks import check_mask
+from gateway.named_pictures import NamedPictures
 from gateway.rules import check_address
 from gateway.spool import OFF_LOOP_BYTES, Content, sha256_of
+from gateway.uploads import picture_info
 from shared.edit import REFERENCE_IMAGES_MAX, EditRequest, InputRef, Role
-from shared.errors import Gone, InvalidBase64, MaskInvalid, NotFound, PictureError, PictureTooLarge
+from shared.errors import AnimatedPicture, InvalidBase64, MaskInvalid, NotFound, PictureError, PictureTooLarge
 from shared.mask import MaskMode
-from shared.picture import PictureInfo, content_type, extension, read_info
+from shared.picture import content_type, extension
 
 SINGLE_ROLES = (Role.IMAGE, Role.MASK, Role.BACKGROUND_IMAGE, Role.LIGHTING_IMAGE)
 SINGLE_FILES = tuple(role.value for role in SINGLE_ROLES)
@@ -76,17 +77,26 @@ def given_pictures(request: EditRequest, files: Mapping[str, Sequence[Content]],
 
 
 async def judge_pictures(
-    given: Sequence[Given], *, first_frame: bool, mask_mode: MaskMode, tenant: str, connections: Connections, faults: Faults
+    given: Sequence[Given],
+    *,
+    first_frame: bool,
+    mask_mode: MaskMode,
+    named: NamedPictures,
+    connections: Connections,
+    faults: Faults,
 ) -> list[Picture]:
-    """The good ones of `given`, in order; what is wrong with the others is added to `faults`. Raises StoreUnavailable."""
-    judging = [_judge(one, first_frame, tenant, connections, faults) for one in given]
+    """The good ones of `given`, in order; what is wrong with the others is added to `faults`.
+
+    Raises StoreUnavailable, StorageUnavailable.
+    """
+    judging = [_judge(one, first_frame, named, connections, faults) for one in given]
     judged = await asyncio.gather(*judging) if len(judging) > 1 else [await one for one in judging]
     pictures = [picture for picture in judged if picture is not None]
     _check_mask_size(pictures, faults)
     for picture in pictures:
         if picture.ref.role is Role.MASK and picture.content is not None and picture.ref.info is not None and not faults:
             try:
-                await check_mask(picture.content, picture.ref.info, mask_mode)
+                await check_mask(picture.content, picture.ref.info, mask_mode, places=connections.mask_places)
             except MaskInvalid as error:
                 faults.add_error(picture.pointer, error)
     return pictures
@@ -121,16 +131,20 @@ async def discard_pictures(refs: Sequence[InputRef], *, connections: Connections
     await connections.storage.delete([ref.key for ref in refs if ref.key is not None and f"/{job_id}/" in ref.key])
 
 
-async def _judge(given: Given, first_frame: bool, tenant: str, connections: Connections, faults: Faults) -> Picture | None:
+async def _judge(
+    given: Given, first_frame: bool, named: NamedPictures, connections: Connections, faults: Faults
+) -> Picture | None:
     if given.url is not None:
         check_address(given.url, given.pointer, connections, faults)
         return Picture(given.pointer, InputRef(role=given.role, url=given.url), None, given.url)
-    if given.id is not None:
-        return await _earlier_result(given, given.id, tenant, connections, faults)
-    settings = connections.settings
     try:
-        content = given.file or await _decode(given.base64 or "", max_bytes=settings.image_max_bytes)
-        info = await _read_info(content, connections, first_frame=first_frame)
+        if given.id is not None:
+            return await _named(given, given.id, first_frame, named)
+        content = given.file or await _decode(given.base64 or "", max_bytes=connections.settings.image_max_bytes)
+        info = await picture_info(content, connections.settings, first_frame=first_frame)
+    except NotFound as error:
+        faults.add(given.pointer, error.code, error.detail)
+        return None
     except PictureError as error:
         faults.add_error(given.pointer, error)
         return None
@@ -138,36 +152,12 @@ async def _judge(given: Given, first_frame: bool, tenant: str, connections: Conn
     return Picture(given.pointer, ref, content, content.sha256)
 
 
-async def _earlier_result(given: Given, job_id: str, tenant: str, connections: Connections, faults: Faults) -> Picture | None:
-    """The result of the tenant's own earlier edit."""
-    try:
-        output = await connections.jobs.output(tenant, job_id)
-    except (NotFound, Gone):
-        output = None
-    if output is None:
-        # An edit of another tenant, one without a result and one that never was answer alike.
-        faults.add(given.pointer, "not_found", "you have no edit with this id and a result")
-        return None
-    info = PictureInfo(format=output.format, width=output.width, height=output.height, bytes=output.bytes)
-    ref = InputRef(role=given.role, key=output.key, info=info, sha256=output.sha256)
-    return Picture(given.pointer, ref, None, output.sha256)
-
-
-async def _read_info(content: Content, connections: Connections, *, first_frame: bool) -> PictureInfo:
-    settings = connections.settings
-
-    def run() -> PictureInfo:
-        return read_info(
-            content.body,
-            max_bytes=settings.image_max_bytes,
-            max_pixels=settings.image_max_pixels,
-            max_side=settings.image_max_side,
-            animated_first=first_frame,
-        )
-
-    if isinstance(content.body, Path) or content.bytes > OFF_LOOP_BYTES:
-        return await asyncio.to_thread(run)
-    return run()
+async def _named(given: Given, name: str, first_frame: bool, named: NamedPictures) -> Picture:
+    ref = await named.find(name)
+    if ref.info is not None and ref.info.frames > 1 and not first_frame:
+        raise AnimatedPicture("the picture has more than one frame; send one frame, or animated=first to use the first")
+    own = ref if ref.role is given.role else ref.model_copy(update={"role": given.role})
+    return Picture(given.pointer, own, None, ref.sha256 or name)
 
 
 async def _decode(text: str, *, max_bytes: int) -> Content:

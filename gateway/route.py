@@ -78,18 +78,22 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A JSON body and, if it may come as a form too, the names of the form's file parts."""
+    """A JSON body and, if it may come as a form too, the names of the form's file parts.
 
-    model: type[BaseModel]
+    `others`: further content types, with the schema of each. `model`: None where no JSON is taken.
+    """
+
+    model: type[BaseModel] | None
     required: bool = True
     files: tuple[str, ...] = ()
     repeatable_files: tuple[str, ...] = ()
     examples: Mapping[str, Any] | None = None
+    others: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One way in which a route answers when nothing is wrong. `model`: None for bodies that are not JSON."""
+    """One way in which a route answers when nothing is wrong. `model`: None for bodies that are never JSON."""
 
     status: int
     description: str
@@ -102,10 +106,10 @@ class Reply:
 class Route:
     """One method of one path. `scope`: None for routes that need no key; `rate`: the bucket that a request is taken from.
 
-    `errors`: what it answers besides what every route may (see `openapi.py`).
+    `errors`: what it answers besides what every route may (see `openapi.py`). `id_pattern`: of the names in its path.
     """
 
-    method: Literal["GET", "POST", "PUT", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     summary: str
     handler: Handler
@@ -118,6 +122,7 @@ class Route:
     errors: tuple[type[EditStudioError], ...] = ()
     description: str = ""
     tag: str = "edits"
+    id_pattern: str = r"^[a-z]{3,5}_[0-9a-z_]{1,64}$"
 
     @cached_property
     def all_errors(self) -> tuple[type[EditStudioError], ...]:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import tempfile
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,3 +72,13 @@ async def sha256_of(data: bytes) -> str:
     if len(data) <= OFF_LOOP_BYTES:
         return hashlib.sha256(data).hexdigest()
     return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+
+
+async def pieces_of(content: Content, size: int) -> AsyncGenerator[bytes, None]:
+    """The bytes of a picture again, a file's in pieces of `size`."""
+    if not isinstance(content.body, Path):
+        yield content.body
+        return
+    with content.body.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, size):
+            yield piece

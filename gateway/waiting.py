@@ -10,7 +10,7 @@ from shared.job import JobRecord
 
 WAIT_MAX_S = 120
 #: News of a change may be lost; the record is read again after this long.
-_LOOK_AGAIN_S = 2.0
+LOOK_AGAIN_S = 2.0
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IGNORECASE)
 
 
@@ -34,4 +34,4 @@ async def wait_for_end(record: JobRecord, wait_s: float, connections: Connection
             left_s = end - clock()
             if record.state.terminal or left_s <= 0 or connections.closing.is_set():
                 return record
-            await watch.changed(timeout_s=min(left_s, _LOOK_AGAIN_S))
+            await watch.changed(timeout_s=min(left_s, LOOK_AGAIN_S))

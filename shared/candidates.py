@@ -135,6 +135,8 @@ def _at_a_glance(spec: EditSpec, model: Model, now: Circumstances, *, exact: boo
         yield "not_pinned", "another model is pinned"
     if spec.provider is not None and spec.provider != model.provider:
         yield "not_pinned", "another provider is pinned"
+    if spec.models and model.id not in spec.models:
+        yield "not_pinned", "is not one of the quoted models"
     if spec.operation not in model.operations:
         yield "operation", f"does not do {spec.operation}"
     if model.provider not in now.configured:
@@ -174,6 +176,8 @@ def _looked_into(spec: EditSpec, candidate: Candidate, now: Circumstances) -> It
     model, usd = candidate.model, candidate.usd
     if spec.max_cost is not None and usd > Decimal(str(spec.max_cost)):
         yield "max_cost", f"costs {usd} USD"
+    if spec.quoted_usd is not None and usd > Decimal(str(spec.quoted_usd)):
+        yield "max_cost", f"costs {usd} USD, more than was quoted"
     p90_s = candidate.experience.p90_s
     if spec.deadline_s is not None and p90_s is not None and p90_s > spec.deadline_s:
         yield "deadline", f"takes more than {p90_s:.0f} s for one edit in ten"

@@ -3,19 +3,32 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    StringConstraints,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
 
 from shared.picture import PictureInfo
 
 PROMPT_MAX_CHARS = 8_000
 REFERENCE_IMAGES_MAX = 16
+PICTURE_MAX_SIDE = 16_384
 OUTPUT_FORMATS = ("png", "jpeg", "webp", "avif")
+_INFO = ("format", "width", "height", "bytes")
 
 Prompt = Annotated[str, StringConstraints(max_length=PROMPT_MAX_CHARS)]
 Url = Annotated[str, StringConstraints(max_length=4_096, pattern=r"^https?://")]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+QuoteId = Annotated[str, StringConstraints(pattern=r"^quote_[0-9a-hjkmnp-tv-z]{26}$")]
 ImageId = Annotated[str, StringConstraints(pattern=r"^(edit|upl)_[0-9a-hjkmnp-tv-z]{26}$")]
+CustomId = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")]
 
 
 class Operation(StrEnum):
@@ -126,6 +139,22 @@ class EditRequest(EditOptions):
     lighting_image_url: Url | None = None
     lighting_image_id: ImageId | None = None
     reference_images: Annotated[tuple[ReferenceImage, ...], Field(max_length=REFERENCE_IMAGES_MAX)] = ()
+    quote_id: Annotated[QuoteId, Field(description="of `POST …/quote`: holds its models and its price")] | None = None
+
+
+class Resolution(_Strict):
+    """Upright, in pixels."""
+
+    width: Annotated[int, Field(ge=1, le=PICTURE_MAX_SIDE)]
+    height: Annotated[int, Field(ge=1, le=PICTURE_MAX_SIDE)]
+
+
+class QuoteRequest(EditRequest):
+    """The body of `POST …/quote`: that of `POST …/process`, with the picture or its size. `has_mask`: instead of the mask."""
+
+    image_resolution: Resolution | None = None
+    has_mask: bool = False
+    quote_id: None = None
 
 
 class Role(StrEnum):
@@ -141,7 +170,8 @@ class Role(StrEnum):
 class InputRef(_Strict):
     """Where one picture of an edit lies: in our storage under `key`, or still at the caller's `url`.
 
-    `info` and `sha256` are None as long as it was not fetched (`url`).
+    `info` and `sha256` are None as long as it was not fetched (`url`). In JSON it is an array, and in an edit's record the key
+    of its own picture has no folder: a hundred thousand edits may be waiting in memory.
     """
 
     role: Role
@@ -150,12 +180,51 @@ class InputRef(_Strict):
     info: PictureInfo | None = None
     sha256: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unpacked(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, list):
+            return value
+        role, key, url, sha256, *picture = value
+        folder = (info.context or {}).get("folder")
+        if folder and key and "/" not in key:
+            key = folder + key
+        named = dict(zip(_INFO, picture[:4], strict=False)) | (picture[4] if len(picture) > len(_INFO) else {})
+        return {"role": role, "key": key, "url": url, "sha256": sha256, "info": named or None}
+
+    @model_serializer(mode="plain", when_used="json")
+    def _packed(self, info: SerializationInfo) -> list[Any]:
+        packed: list[Any] = [self.role, self.key, self.url, self.sha256]
+        edit_id = (info.context or {}).get("edit_id")
+        if self.key and edit_id and self.key.split("/")[::2][:2] == ["in", edit_id]:
+            packed[1] = self.key.rpartition("/")[2]
+        if self.info is not None:
+            packed += [getattr(self.info, name) for name in _INFO]
+            if more := self.info.model_dump(exclude=set(_INFO), exclude_defaults=True):
+                packed.append(more)
+        return packed
+
 
 class EditSpec(EditOptions):
-    """An accepted edit: the options, and where its pictures lie. What a worker gets."""
+    """An accepted edit: the options, and where its pictures lie. What a worker gets.
+
+    `models`: only these, in this order, none of them for more than `quoted_usd`; empty without a quote.
+    """
 
     inputs: tuple[InputRef, ...] = ()
+    models: tuple[str, ...] = ()
+    quoted_usd: float | None = None
     user_tier: Literal["free", "pro", "enterprise"] = "free"  #: of the key that submitted it
+    custom_id: CustomId | None = None  #: the caller's own name for an item of a batch
+
+    def to_record(self, edit_id: str) -> str:
+        """As it is kept in the record of this edit."""
+        return self.model_dump_json(exclude_defaults=True, context={"edit_id": edit_id})
+
+    @classmethod
+    def from_record(cls, text: str, tenant: str, edit_id: str) -> "EditSpec":
+        """The inverse of `to_record`."""
+        return cls.model_validate_json(text, context={"folder": f"in/{tenant}/{edit_id}/"})
 
     def inputs_of(self, role: Role) -> tuple[InputRef, ...]:
         """The pictures for one purpose, in the caller's order."""

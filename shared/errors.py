@@ -8,7 +8,8 @@ EditStudioError
 │   ├── PictureError         InvalidBase64, NotAPicture, TruncatedPicture, PictureTooLarge, AnimatedPicture,
 │   │                        MaskInvalid (MaskEmpty, MaskFull)
 │   ├── UnknownModel, UnsupportedParameter, NoCapableModel, UrlNotAllowed
-│   ├── IdempotencyMismatch, AlreadyFinished, NotFinished
+│   ├── IdempotencyMismatch, IdempotencyInFlight, AlreadyFinished, NotFinished, BudgetExceeded, QuoteExpired, QuoteMismatch,
+│   │                        EndpointDisabled
 │   └── RateLimited, QueueFull
 ├── ServiceError             our own trouble: Overloaded, StoreUnavailable, StorageUnavailable, InternalError
 └── JobError                 why an accepted edit ended without a result
@@ -133,12 +134,45 @@ class IdempotencyMismatch(RequestError):
     code, status, title = "idempotency_mismatch", 422, "The idempotency key was used for another request"
 
 
+class IdempotencyInFlight(RequestError):
+    code, status, title, retryable = "idempotency_in_flight", 409, "The first request with this key is still being read", True
+
+
+class BudgetExceeded(RequestError):
+    """`detail` says which limit and how much is left of it; `left_micro_usd` is that in 1e-6 USD."""
+
+    code, status, title = "budget_exceeded", 402, "The spending limit does not allow this"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        retry_after_s: float | None = None,
+        left_micro_usd: int = 0,
+    ) -> None:
+        super().__init__(detail, errors=errors, retry_after_s=retry_after_s)
+        self.left_micro_usd = left_micro_usd
+
+
+class QuoteExpired(RequestError):
+    code, status, title = "quote_expired", 422, "There is no such quote, or no longer"
+
+
+class QuoteMismatch(RequestError):
+    code, status, title = "quote_mismatch", 422, "The quote is for another edit"
+
+
 class AlreadyFinished(RequestError):
     code, status, title = "already_finished", 409, "The edit has already ended"
 
 
 class NotFinished(RequestError):
     code, status, title = "not_finished", 409, "The edit has not ended yet"
+
+
+class EndpointDisabled(RequestError):
+    code, status, title = "endpoint_disabled", 409, "The webhook endpoint is disabled or deleted"
 
 
 class RateLimited(RequestError):

@@ -131,12 +131,26 @@ class CostLine(_Wire):
     billed: bool | None
 
 
+class Budget(_Wire):
+    """The tenant's limits when the edit was accepted, and what was left of each before it, in USD; null where there was none."""
+
+    daily_limit: float | None
+    daily_left: float | None
+    monthly_limit: float | None
+    monthly_left: float | None
+
+
 class Cost(_Wire):
-    """USD. `actual` is what the caller is charged, null until the edit has ended."""
+    """USD. `actual` is what the caller is charged, null until the edit has ended, and never above `quoted`.
+
+    `quoted`: null without a quote; `budget`: null for a tenant without limits.
+    """
 
     estimated: float | None
     actual: float | None
     max: float | None
+    quoted: float | None = None
+    budget: Budget | None = None
     lines: tuple[CostLine, ...]
 
 
@@ -152,8 +166,19 @@ class Attempt(_Wire):
     error: str | None = None
 
 
+class FieldFault(_Wire):
+    """One fault in one field of an item. `pointer`: JSON pointer into the item (RFC 6901)."""
+
+    pointer: str
+    code: str
+    message: str
+
+
 class JobFailure(_Wire):
-    """Why the edit failed. `by`: `caller`, `provider` or `service`; `stage`: where; `billed`: whether the provider charges."""
+    """Why the edit failed. `by`: `caller`, `provider` or `service`; `stage`: where; `billed`: whether the provider charges.
+
+    Of a broken item of a batch, `line` is its line in the NDJSON, or its number in the JSON array, from 1; `errors`: its faults.
+    """
 
     code: str
     message: str
@@ -161,6 +186,8 @@ class JobFailure(_Wire):
     by: Literal["caller", "provider", "service"]
     stage: str
     billed: bool | None
+    line: int | None = None
+    errors: tuple[FieldFault, ...] = ()
 
 
 class Progress(_Wire):
@@ -206,6 +233,7 @@ class Job(_Wire):
     progress: Progress
     metadata: dict[str, str]
     batch_id: str | None
+    custom_id: str | None
     parent_id: str | None
     request_id: str
     simulated: bool
@@ -241,7 +269,8 @@ class JobRecord:
     """The hash `job:{id}`. Times are milliseconds of Redis' clock.
 
     `gen` is the fence: it grows each time a worker takes the edit. `at`: `ready`, `wait` or `staged` while queued.
-    `call`: `` (no paid call), `started`, `handle`. `version` grows with every visible change. `choices`: JSON, as
+    `call`: `` (no paid call), `started`, `handle`. `version` grows with every visible change. `budget`: daily limit, left of it,
+    monthly limit, left of it, when the edit was accepted, in 1e-6 USD; empty without limits. `choices`: JSON, as
     `shared.receipt.CHOICES` has it; few who read a record want them.
     """
 
@@ -275,7 +304,11 @@ class JobRecord:
     handle: str
     submitted: int | None
     cost_micro_usd: int | None
+    reserved_micro_usd: int
+    key_id: str
+    twin_of: str
     error_code: str
+    budget: str
     choices: str
 
     @classmethod
@@ -297,7 +330,7 @@ class JobRecord:
             lane=fields["lane"],
             gen=int(fields["gen"]),
             version=int(fields["version"]),
-            spec=spec or EditSpec.model_validate_json(fields["spec"]),
+            spec=spec or EditSpec.from_record(fields["spec"], fields["tenant"], job_id),
             course=Course.model_validate_json(fields["course"]) if fields.get("course") else _NOTHING_YET,
             hook=fields.get("hook") == "1",
             batch=fields.get("batch", ""),
@@ -320,7 +353,11 @@ class JobRecord:
             handle=fields.get("handle", ""),
             submitted=number("submitted"),
             cost_micro_usd=number("cost_micro_usd"),
+            reserved_micro_usd=number("reserved") or 0,
+            key_id=fields.get("key", ""),
+            twin_of=fields.get("twin_of", ""),
             error_code=fields.get("error_code", ""),
+            budget=fields.get("budget", ""),
             choices=fields.get("choices", ""),
         )
 

@@ -5,7 +5,20 @@ from typing import Any
 
 from shared.edit import EditSpec, Role
 from shared.errors import error_classes
-from shared.job import API_PREFIX, Cost, InputView, Job, JobFailure, JobRecord, JobState, JobUrls, OutputView, Progress, time_of
+from shared.job import (
+    API_PREFIX,
+    Budget,
+    Cost,
+    InputView,
+    Job,
+    JobFailure,
+    JobRecord,
+    JobState,
+    JobUrls,
+    OutputView,
+    Progress,
+    time_of,
+)
 
 
 def job_view(
@@ -36,6 +49,7 @@ def job_view(
         progress=_progress(record, queue_position),
         metadata=spec.metadata,
         batch_id=record.batch or None,
+        custom_id=spec.custom_id,
         parent_id=record.parent or None,
         request_id=record.request_id,
         simulated=course.simulated,
@@ -48,13 +62,23 @@ def job_view(
 
 
 def cost_of(record: JobRecord) -> Cost:
-    """Estimate, charge, cap and what each attempt cost."""
+    """What it costs, as callers see it. Before a worker has chosen, the estimate is what was reserved."""
+    course, spec = record.course, record.spec
     return Cost(
-        estimated=record.course.estimated_usd,
+        estimated=record.reserved_micro_usd / 1e6 if course.estimated_usd is None else course.estimated_usd,
         actual=None if record.cost_micro_usd is None else record.cost_micro_usd / 1e6,
-        max=record.spec.max_cost,
-        lines=record.course.lines,
+        max=spec.max_cost,
+        quoted=spec.quoted_usd,
+        budget=_budget(record),
+        lines=course.lines,
     )
+
+
+def _budget(record: JobRecord) -> Budget | None:
+    if not record.budget:
+        return None
+    usd = [int(text) / 1e6 if text else None for text in record.budget.split(",")]
+    return Budget(daily_limit=usd[0], daily_left=usd[1], monthly_limit=usd[2], monthly_left=usd[3])
 
 
 def failure_of(record: JobRecord) -> JobFailure | None:

@@ -16,16 +16,20 @@ Buffer = bytes | mmap
 _JPEG_SEGMENTS_MAX = 4_096
 _JPEG_EXIF_SEGMENTS_MAX = 64  # Pillow joins them, which costs the square of their number
 _JPEG_JUNK_MAX_BYTES = 65_536
+_JPEG_SCANS_MAX = 100  # encoders write a dozen; decoding walks over all pixels for each
 _PNG_CHUNKS_MAX = 200_000
 _PNG_OTHER_CHUNKS_MAX = 1_000  # libpng's PNG_USER_CHUNK_CACHE_MAX
 _WEBP_CHUNKS_MAX = 100_000
 _GIF_BLOCKS_MAX = 1_000_000
+_TIFF_ENTRIES_MAX = 4_096
 _TIFF_STRIPS_MAX = 262_144  # tiles of 16×16 cut 50 MP into 195 000
+_TIFF_TILE_SIDE = 1_024  # tiles of up to this may be larger than the picture; a tile is decoded whole
 
 _PNG_PLAIN = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB cICP sBIT bKGD pHYs".split())
 _PNG_BESIDE = frozenset(b"acTL fcTL fdAT iCCP".split())
 _WEBP_PLAIN = frozenset([b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"])
 _TIFF_DESCRIPTIVE = frozenset([270, 271, 272, 305, 306, 315, 316, 700, 33432, 33723, 34377, 34665, 34853])
+_TIFF_READ = frozenset([256, 257, 273, 279, 322, 323, 324, 325])
 _TIFF_NUMBERS = {3: "H", 4: "L", 13: "L", 16: "Q"}
 _HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx".split())
 
@@ -115,6 +119,11 @@ def _jpeg(data: Buffer) -> Structure:
     last = data.rfind(b"\xff\xd9", end)
     if last < 0:
         raise TruncatedPicture("the JPEG has no end marker")
+    scan, scans = end, 1
+    while (scan := data.find(b"\xff\xda", scan + 1, last)) > 0:
+        scans += 1
+        if scans > _JPEG_SCANS_MAX:
+            raise NotAPicture(f"the JPEG has more than {_JPEG_SCANS_MAX} scans")
     return Structure(("JPEG",), size, metadata=metadata or last + 2 != len(data))
 
 
@@ -253,13 +262,15 @@ def _tiff(data: Buffer) -> Structure:
 
     directory = value(number, 8 if big else 4)
     entries = value("Q" if big else "H", directory)
+    if entries > _TIFF_ENTRIES_MAX:
+        raise NotAPicture(f"the TIFF has {entries} entries, {_TIFF_ENTRIES_MAX} are the limit")
     first = directory + (8 if big else 2)
     tags: dict[int, tuple[int, ...]] = {}
-    for index in range(min(entries, 65_536)):
+    for index in range(entries):
         at = first + index * entry_bytes
         tag, kind, count, inline = struct.unpack(order + entry, data[at : at + entry_bytes])
-        if tag not in (256, 257, 273, 279, 324, 325):
-            tags[tag] = ()
+        if tag in tags or tag not in _TIFF_READ:
+            tags.setdefault(tag, ())  # of tags that come twice, decoders take the first
             continue
         if kind not in _TIFF_NUMBERS or not 1 <= count <= _TIFF_STRIPS_MAX:
             raise NotAPicture(f"the TIFF has {count} values in tag {tag}")
@@ -272,6 +283,9 @@ def _tiff(data: Buffer) -> Structure:
     after = value(number, first + entries * entry_bytes)
     if 256 not in tags or 257 not in tags:
         raise NotAPicture("the TIFF does not say its size")
+    for side, tile in ((256, 322), (257, 323)):
+        if max(tags.get(tile, (0,))) > max(tags[side][0] + 15, _TIFF_TILE_SIDE):
+            raise NotAPicture("the TIFF has tiles that are far larger than itself")
     for offsets, lengths in ((273, 279), (324, 325)):
         ends = [offset + length for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False)]
         if max(ends, default=0) > len(data):

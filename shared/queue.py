@@ -8,11 +8,10 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from shared.adjustments import parse
-from shared.candidates import EXACT
 from shared.catalog.load import Catalog
-from shared.edit import EditSpec, Operation
-from shared.parameters import TURNABLE, unsupported
+from shared.catalog.model import Model
+from shared.edit import EditSpec
+from shared.estimate import likely_model
 
 RUN_EDIT = "run_edit"  #: run_edit(ctx, record: JobRecord)
 
@@ -31,27 +30,15 @@ def deserialize(data: bytes) -> dict[str, Any]:
 
 
 def lane_of(spec: EditSpec, catalog: Catalog, providers_seen: Collection[str]) -> str:
-    """The lane an edit waits in: the provider that will probably do it, told from operation, options and base price alone.
+    """The lane an edit waits in: the provider that will probably do it. The worker moves the edit where this was wrong.
 
-    The worker chooses with all that it knows, and moves the edit where this was wrong; the gateway has no time for it.
-    `providers_seen`: those that some live worker is configured for. When none fits, any worker may say so: the lane of a
-    provider that needs no key.
+    `providers_seen`: those that some live worker is configured for.
     """
-    if spec.model is not None and spec.model in catalog.models:
-        return catalog.models[spec.model].provider
-    turned = spec.strict and bool(spec.options or any(getattr(spec, name) is not None for name in TURNABLE))
-    able = [
-        model
-        for model in catalog.models.values()
-        if spec.operation in model.operations
-        and model.status == "active"
-        and model.provider in providers_seen
-        and spec.provider in (None, model.provider)
-        and not (turned and unsupported(spec, model))
-    ]
-    if spec.operation is Operation.GENERAL_EDIT and any(EXACT in model.capabilities for model in able):
-        exact = parse(spec.prompt or "") is not None
-        able = [model for model in able if (EXACT in model.capabilities) == exact] or able
-    if not able:
-        return next((name for name, entry in catalog.providers.items() if not entry.needs_key), "none")
-    return min(able, key=lambda model: (model.quality == "basic", model.price.base)).provider
+    return lane_of_model(likely_model(spec, catalog, providers_seen), catalog)
+
+
+def lane_of_model(model: Model | None, catalog: Catalog) -> str:
+    """The lane for an edit that this model will probably do. None: any worker may say that nobody can, so one without a key."""
+    if model is not None:
+        return model.provider
+    return next((name for name, entry in catalog.providers.items() if not entry.needs_key), "none")

@@ -40,7 +40,8 @@ class Recommendation:
 def recommend(spec: EditSpec, *, catalog: Catalog, now: Circumstances, preferences: Preferences | None = None) -> Recommendation:
     """The model with the highest score; an exact edit goes to a model that does it exactly.
 
-    `preferences`: None means the spec's, and where it has none, cost decides. Ties: cheaper, then catalogue order.
+    `preferences`: None means the spec's, and where it has none, cost decides. Ties: cheaper, then catalogue order. Quoted models
+    keep the quote's order.
 
     Raises:
         NoCapableModel: none fits; the detail says what would make the edit possible, `errors` what keeps each model out.
@@ -58,10 +59,14 @@ def recommend(spec: EditSpec, *, catalog: Catalog, now: Circumstances, preferenc
         for c in found
     }
     ranked = sorted(found, key=lambda c: (EXACT not in c.model.capabilities, -scores[c.model.id].total, c.usd))
+    if spec.models:
+        ranked.sort(key=lambda c: spec.models.index(c.model.id))
     winner, others = ranked[0], tuple(ranked[1:])
     mode: Literal["pinned", "exact", "recommended"] = "recommended"
     if spec.model is not None:
         mode, reason = "pinned", "Asked for by the caller"
+    elif spec.models:
+        mode, reason = "pinned", "The first of the quoted models that can do it"
     elif EXACT in winner.model.capabilities:
         mode, reason = "exact", "The prompt is an exact adjustment: done exactly, free of charge"
     else:

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.redis_address import SCHEMES, read_sentinel_address
+
 _MIB = 1024 * 1024
 
 
@@ -44,7 +46,10 @@ class Settings(BaseSettings):
     )
 
     secret: SecretStr = Field(min_length=32, description="master secret, at least 32 characters; webhook secrets derive from it")
-    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix:// address")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss:// or unix:// address; redis+sentinel://:password@host:port,host:port/service-name",
+    )
     redis_timeout_s: float = Field(3.0, gt=0, description="longest wait for one Redis answer, seconds")
     allow_volatile_redis: bool = Field(False, description="start although Redis does not persist or evicts: jobs may be lost")
     s3_endpoint_url: str | None = Field(None, description="S3 endpoint; empty for AWS")
@@ -68,12 +73,19 @@ class Settings(BaseSettings):
     image_max_pixels: int = Field(50_000_000, ge=1, description="largest picture, pixels")
     image_max_side: int = Field(16_384, ge=1, description="longest side of a picture, pixels")
     download_max_bytes: int = Field(64 * _MIB, ge=1, description="largest result taken from a provider")
+    operator_tenant: str = Field("default", description="its keys with the scope admin administer all tenants and keys")
     submits_per_minute: int = Field(600, ge=1, description="submits per key and minute")
     reads_per_minute: int = Field(6_000, ge=1, description="other requests per key and minute")
     queue_quota: int = Field(10_000, ge=1, description="unfinished edits per tenant")
+    batch_quota: int = Field(500_000, ge=1, description="unfinished batch items per tenant")
+    queue_slo_s: float = Field(30.0, gt=0, description="edits should begin within so many seconds; 503 after 10 times that")
     running_cap: int = Field(1_000, ge=1, description="running edits per tenant")
     deadline_s: int = Field(3_600, ge=1, description="default deadline of an edit, seconds after acceptance")
     retention_s: int = Field(7 * 86_400, ge=60, description="how long a finished edit is kept, seconds")
+    input_retention_days: int = Field(
+        7, ge=0, description="days after which workers remove the inputs of forgotten edits; 0: the bucket's own rules do"
+    )
+    output_retention_days: int = Field(30, ge=0, description="the same for results")
     worker_slots: int = Field(32, ge=1, description="edits at once in one worker process")
     pool_processes: int = Field(max(1, os.cpu_count() or 1), ge=1, description="processes for pixel work in one worker")
     lease_s: float = Field(15.0, gt=0, description="how long a worker may be silent before its edits are taken over")
@@ -101,6 +113,15 @@ class Settings(BaseSettings):
             return json.loads(value) if isinstance(value, str) else value
         except ValueError:
             raise ValueError("has to be JSON") from None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _led_to(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url.partition("://")[0] not in SCHEMES:
+            raise ValueError(f"has to begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+        read_sentinel_address(url)
+        return value
 
     def provider_access(self, provider: str) -> ProviderAccess:
         """Key and address of a provider by its catalogue name."""

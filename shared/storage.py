@@ -1,18 +1,23 @@
 """Pictures in S3-compatible storage: put, get, presigned links; the key layout. The only user of boto3.
 
 in/{tenant}/{edit}/{role}-{n}.{ext}       inputs, as the caller sent them
+in/{tenant}/{batch}/{n}.{ext}             file parts of a batch's form
+in/{tenant}/{upload}/content              an upload, until somebody looked at it; from then on {sha256}.{ext} beside it
 sent/{tenant}/{edit}/{gen}/…              what was sent to a provider, where it differs from the input
 out/{tenant}/{edit}/{gen}/0.{ext}         the result; {gen} keeps a stale worker from overwriting a published one
 out/{tenant}/{edit}/{gen}/thumb-{w}.webp  320 and 1024 px
 out/{tenant}/{edit}/{gen}/done.json       written last: this generation's result is whole
 out/{tenant}/{edit}/job.json              manifest, for people who look into the bucket
 rejected/{tenant}/{edit}/{gen}/…          outputs that failed inspection
+
+`worker/retention.py` or the bucket's own rules remove what is old.
 """
 
 import asyncio
+import contextlib
 import functools
 import ipaddress
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +34,7 @@ from shared.settings import Settings
 
 _CHUNK_BYTES = 256 * 1024
 _THREADS = 32
+_DELETES_AT_ONCE = 16
 
 
 class ObjectMissing(Exception):
@@ -118,7 +124,7 @@ class Storage:
         answer = await self._call(self._client.head_object, Bucket=self._bucket, Key=key)
         return ObjectHead(answer["ContentLength"], answer.get("ContentType", ""), answer["ETag"])
 
-    async def stream(self, key: str, *, start: int, length: int) -> AsyncIterator[bytes]:
+    async def stream(self, key: str, *, start: int, length: int) -> AsyncGenerator[bytes, None]:
         """`length` bytes from `start`, in chunks of at most 256 KiB. Raises ObjectMissing, StorageUnavailable."""
         if length == 0:
             return
@@ -136,6 +142,41 @@ class Storage:
         answer = await self._call(self._client.list_objects_v2, Bucket=self._bucket, Prefix=prefix)
         return sorted(item["Key"] for item in answer.get("Contents", ()))
 
+    async def folders_under(self, prefix: str, *, after: str = "", limit: int) -> list[str]:
+        """At most `limit` names between `prefix` and the next slash, in order, those that come after `after` only.
+
+        Raises StorageUnavailable.
+        """
+        # The character after the slash: what lies in the folder `after` is not listed again.
+        place, found = {"StartAfter": f"{prefix}{after}0"} if after else {}, list[str]()
+        while True:
+            answer = await self._call(
+                self._client.list_objects_v2, Bucket=self._bucket, Prefix=prefix, Delimiter="/", MaxKeys=max(limit, 100), **place
+            )
+            found += [item["Prefix"].removeprefix(prefix).rstrip("/") for item in answer.get("CommonPrefixes", ())]
+            if len(found) >= limit or not answer["IsTruncated"]:
+                return found[:limit]
+            # Objects that lie beside the folders fill pages too.
+            place = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    async def lifecycle_days(self) -> dict[str, int]:
+        """Prefix to the days after which the bucket's own rules remove what lies under it. Raises StorageUnavailable.
+
+        Source: S3 GetBucketLifecycleConfiguration. Servers without such rules answer with anything but rules.
+        """
+        try:
+            answer = await self._call(self._client.get_bucket_lifecycle_configuration, Bucket=self._bucket)
+        except ObjectMissing:
+            return {}
+        found: dict[str, int] = {}
+        for rule in answer.get("Rules", ()):
+            days = rule.get("Expiration", {}).get("Days")
+            narrowed = rule.get("Filter", {})
+            if days is not None and rule["Status"] == "Enabled" and narrowed.keys() <= {"Prefix"}:
+                prefix = narrowed.get("Prefix", rule.get("Prefix", ""))
+                found[prefix] = min(days, found.get(prefix, days))
+        return found
+
     async def delete(self, keys: list[str]) -> None:
         """Remove objects; absent ones are no error. Raises StorageUnavailable."""
         for key in keys:
@@ -143,6 +184,13 @@ class Storage:
                 await self._call(self._client.delete_object, Bucket=self._bucket, Key=key)
             except ObjectMissing:
                 continue
+
+    async def delete_under(self, prefix: str, *, within_s: float) -> None:
+        """Remove all objects under `prefix`, or as many as can be in that time. Raises StorageUnavailable."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while keys := await self.keys_under(prefix):
+                    await asyncio.gather(*(self.delete(keys[n::_DELETES_AT_ONCE]) for n in range(_DELETES_AT_ONCE)))
 
     async def link(self, key: str, *, now: datetime | None = None, filename: str | None = None) -> tuple[str, datetime]:
         """A presigned GET link and when it ends. Made locally: the object need not exist.
@@ -156,6 +204,14 @@ class Storage:
             self._signer.generate_presigned_url, "get_object", Params=params, ExpiresIn=self._link_life_s
         )
         return url, (now or datetime.now(UTC)) + timedelta(seconds=self._link_life_s)
+
+    async def put_link(self, key: str) -> tuple[str, datetime]:
+        """A presigned PUT link, and when it ends: whoever has it may put an object there, and replace it."""
+        params = {"Bucket": self._bucket, "Key": key}
+        url: str = await asyncio.to_thread(
+            self._signer.generate_presigned_url, "put_object", Params=params, ExpiresIn=self._link_life_s
+        )
+        return url, datetime.now(UTC) + timedelta(seconds=self._link_life_s)
 
     async def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a boto3 call in a thread and translate its errors."""

@@ -149,11 +149,23 @@ def make_spec(**options: Any) -> EditSpec:
 
 
 def make_job(
-    tenant: str = "t1", *, lane: str = "local", deadline_s: int = 900, spec: EditSpec | None = None, **options: Any
+    tenant: str = "t1",
+    *,
+    lane: str = "local",
+    deadline_s: int = 900,
+    spec: EditSpec | None = None,
+    reserved_micro_usd: int = 0,
+    **options: Any,
 ) -> NewJob:
     """A job to be accepted."""
     return NewJob(
-        id=fresh_id(), tenant=tenant, lane=lane, spec=spec or make_spec(**options), deadline_s=deadline_s, request_id="req-test"
+        id=fresh_id(),
+        tenant=tenant,
+        lane=lane,
+        spec=spec or make_spec(**options),
+        deadline_s=deadline_s,
+        request_id="req-test",
+        reserved_micro_usd=reserved_micro_usd,
     )
 
 

@@ -29,8 +29,10 @@ PURE = (
     "shared/pricing.py",
     "shared/parameters.py",
     "shared/receipt.py",
+    "shared/redis_address.py",
     "shared/recommend.py",
     "shared/candidates.py",
+    "shared/estimate.py",
     "shared/pinned.py",
     "shared/score.py",
     "shared/adjustment.py",
@@ -81,7 +83,7 @@ def may_import(path: str, name: str) -> bool:
     if path.startswith("deploy/simulator/"):
         return name.startswith("deploy.simulator") or name == "deploy"
     if path.startswith("gateway/client/"):
-        return name.startswith(("gateway.client", "shared.edit")) or name in ("gateway", "shared")
+        return name.startswith(("gateway.client", "shared.edit", "shared.signing")) or name in ("gateway", "shared")
     if package == "deploy":
         return target == "deploy" or name.startswith(("shared.settings", "gateway.client")) or name in ("shared", "gateway")
     if package == "shared":

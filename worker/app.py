@@ -12,24 +12,25 @@ import aiohttp
 from arq.worker import func
 
 from shared.catalog.load import Catalog, load_catalog
-from shared.edit import WebhookEvent
-from shared.job_view import job_view
 from shared.queue import RUN_EDIT
 from shared.settings import Settings
 from shared.storage import Storage
+from shared.store.batches import Batches
 from shared.store.changes import WAKE, Subscription
 from shared.store.connection import Scripts, open_redis
 from shared.store.durability import check_durability
 from shared.store.experience import Experiences
 from shared.store.jobs import Jobs
 from shared.store.leases import Leases
+from shared.store.retention import Retention
 from shared.store.seen import Seen
 from shared.store.tenants import Tenants
-from shared.store.webhooks import Delivery, Outbox
+from shared.store.webhooks import Outbox
 from worker.call import Caller
 from worker.choose import Chooser
 from worker.deliver_webhook import WebhookSender
 from worker.dispatcher import EditWorker
+from worker.event_data import EventData
 from worker.fetch import GuardedHttp, open_guarded
 from worker.hands import Hands
 from worker.outputs import Outputs
@@ -40,6 +41,7 @@ from worker.providers.base import Provider
 from worker.providers.registry import open_providers
 from worker.rescue import Maintenance
 from worker.results import Results
+from worker.retention import StorageClearing
 from worker.run_edit import EditRunner
 from worker.scratch import open_scratch
 from worker.tasks import run_edit
@@ -75,7 +77,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
         providers = open_providers(catalog, settings, calls, pool)
         for provider in providers.values():
             stack.push_async_callback(provider.close)
-        jobs, leases, outbox = Jobs(scripts, settings), Leases(scripts, settings), Outbox(scripts)
+        leases, outbox = Leases(scripts, settings), Outbox(scripts)
         experiences = Experiences(scripts, catalog)
         for provider_name, entry in catalog.providers.items():
             limit = settings.lane_limits.get(provider_name, entry.max_concurrent)
@@ -109,21 +111,13 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
             redis_pool=redis,
             ctx={"hands": hands, "runner": runner},
         )
-
-        async def render(delivery: Delivery) -> bytes:
-            """The Job of a delivery, with a fresh link."""
-            if delivery.event not in set(WebhookEvent):
-                return b"{}"
-            record = await jobs.get(delivery.tenant, delivery.job_id)
-            output = record.course.output
-            link = await storage.link(output.key) if output else None
-            base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
-            return job_view(record, base_url=base_url.rstrip("/"), output_link=link).model_dump_json().encode()
-
-        sender = WebhookSender(outbox=outbox, tenants=Tenants(scripts, settings), http=http, settings=settings, render=render)
-        maintenance = Maintenance(leases, sender.run_once, lease_s=settings.lease_s)
+        batches = Batches(scripts, settings)
+        data = EventData(jobs=Jobs(scripts, settings), batches=batches, storage=storage, settings=settings)
+        tenants = Tenants(scripts, settings)
+        sender = WebhookSender(outbox=outbox, tenants=tenants, http=http, settings=settings, render=data.of)
+        maintenance = Maintenance(leases, batches, sender.run_once, lease_s=settings.lease_s)
         sender.on_room = maintenance.poke.set
-        concerned = {"outbox": maintenance.poke, "cancel": hands.poke}
+        concerned = {"outbox": maintenance.poke, "batches": maintenance.poke, "cancel": hands.poke}
         news = Subscription(redis, WAKE, lambda what: concerned.get(what, worker.wake).set())
         news.start()
         stack.push_async_callback(news.close)
@@ -131,7 +125,8 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
         await asyncio.gather(*(pool.run(warm_up, timeout_s=_WARM_UP_S) for _ in range(settings.pool_processes)))
         await hands.beat()
         maintaining = asyncio.create_task(maintenance.run_for_ever())
-        loops = [asyncio.create_task(hands.beat_for_ever()), maintaining]
+        clearing = StorageClearing(Retention(scripts), storage, settings)
+        loops = [asyncio.create_task(hands.beat_for_ever()), asyncio.create_task(clearing.run_for_ever()), maintaining]
         try:
             yield worker
         finally:

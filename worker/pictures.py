@@ -80,7 +80,7 @@ class Pictures:
         refs = [await self._stored(held, ref, number, folder) for number, ref in enumerate(spec.inputs)]
         if refs != list(spec.inputs):
             fetched = spec.model_copy(update={"inputs": tuple(refs)})
-            text = fetched.model_dump_json(exclude_defaults=True)
+            text = fetched.to_record(held.record.id)
             await self._leases.checkpoint(held.record, patience_s=PATIENCE_S, spec=text)
         found: dict[Role, list[SourcePicture]] = {role: [] for role in Role}
         for ref in refs:

@@ -41,6 +41,7 @@ from worker.pictures import Pictures, SourcePicture
 from worker.pixel_pool import PixelWorkLost
 from worker.results import Results
 from worker.retry import GiveUp, after, is_for_the_next, limited_s, may_fall_back
+from worker.spending import afford
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ class EditRunner:
             await self._count(held)
         held.stage = "choosing"
         chosen = await self._chooser.choose(held, picture)
+        chosen = await afford(self._leases, held, chosen, lambda dear: self._chooser.choose(held, picture, without=dear))
         held.course = self._with_choice(held.course, chosen, picture)
         if not in_lane(chosen, held.record):
             raise WrongLane(chosen.model.provider)

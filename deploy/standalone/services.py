@@ -68,7 +68,7 @@ def redis_server(data: DataDir) -> tuple[Service, str]:
         'save ""',
         f"maxmemory {memory_bytes}",
         "maxmemory-policy noeviction",
-        f"hash-max-{compact}-value 2048",
+        f"hash-max-{compact}-value 4096",
         # The command line keeps the path of this file, by which a leftover is told.
         "set-proc-title no",
     ]

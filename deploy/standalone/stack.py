@@ -22,6 +22,7 @@ _FOR_COMMANDS_BESIDE = {
     "EDIT_STUDIO_S3_ENDPOINT_URL",
     "EDIT_STUDIO_S3_ACCESS_KEY",
     "EDIT_STUDIO_S3_SECRET_KEY",
+    "EDIT_STUDIO_PUBLIC_URL",
 }
 _SIMULATOR_ANSWER_S = 5.0
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
@@ -95,7 +96,8 @@ class Stack:
                     group.create_task(supervisor.start(services.worker(data, variables, number)))
         except* StartFailed as failures:
             raise StartFailed(str(failures.exceptions[0])) from failures
-        data.publish_settings({name: value for name, value in variables.items() if name in _FOR_COMMANDS_BESIDE})
+        beside = {"EDIT_STUDIO_PUBLIC_URL": self.address, **variables}
+        data.publish_settings({name: value for name, value in beside.items() if name in _FOR_COMMANDS_BESIDE})
 
     async def stop(self) -> None:
         """End every process, within 20 s, and unlock the data folder."""

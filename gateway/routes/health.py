@@ -28,13 +28,17 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether edits can be accepted now, and what is in the way."""
+    """Whether edits can be accepted now, and what is in the way.
+
+    `load`: `overloaded` if submits, of some tenants or of all, are refused for a while; everything else is answered.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: Literal["ready", "not_ready"]
     store: State
     storage: State
+    load: Literal["ok", "overloaded"]
 
 
 class _Checks:
@@ -53,7 +57,8 @@ class _Checks:
                     _state(call.connections.jobs.ping()), _state(call.connections.storage.ping())
                 )
                 ready = store == storage == "ok"
-                self._last = Readiness(status="ready" if ready else "not_ready", store=store, storage=storage)
+                load: Literal["ok", "overloaded"] = "overloaded" if call.connections.pressure.is_refusing else "ok"
+                self._last = Readiness(status="ready" if ready else "not_ready", store=store, storage=storage, load=load)
                 self._at = time.monotonic()
             return self._last
 
@@ -85,7 +90,10 @@ async def metrics(call: Call) -> web.Response:
             stats = await call.connections.jobs.stats()
     except (EditStudioError, TimeoutError):
         stats = None
-    return web.Response(body=call.connections.metrics.text(stats).encode(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    return web.Response(
+        body=call.connections.metrics.text(stats, call.connections.pressure.seen).encode(),
+        headers={hdrs.CONTENT_TYPE: CONTENT_TYPE},
+    )
 
 
 async def _state(check: Awaitable[None]) -> State:

@@ -52,6 +52,8 @@ async def thumbnail(call: Call) -> web.StreamResponse:
 async def source(call: Call) -> web.StreamResponse:
     """The picture that was edited."""
     record = await call.connections.jobs.get(call.tenant, call.id)
+    if not record.spec.inputs:
+        raise NotFound("the edit is an item of a batch that was broken when it was sent: it has no picture")
     key = record.spec.image.key
     if key is None:
         # It came as a URL; the worker keeps what it fetched.

@@ -1,15 +1,15 @@
 """Edits: one, many, canceled, tried again, deleted."""
 
-from datetime import datetime
 from typing import Annotated
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.fields import Faults, pointer_to, refusal
+from gateway.fields import Faults, pointer_to
 from gateway.intake import field_of, read_options
 from gateway.job_answers import JOB_HEADERS, job_response, render
 from gateway.pictures import Picture
+from gateway.query import TimeText, milliseconds
 from gateway.route import JSON, Body, Call, Header, Query, Reply, Route
 from gateway.routes.process import IDEMPOTENCY_HEADER, PREFER_HEADER, SUBMIT_ERRORS, SUBMIT_HEADERS, WaitQuery
 from gateway.rules import check_wishes, spec_of
@@ -20,8 +20,6 @@ from shared.errors import AlreadyFinished, Gone, NotFinished, StorageUnavailable
 from shared.job import API_PREFIX, Job, JobState
 from shared.pinned import check_possible
 
-_RFC3339 = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$"
-
 
 class JobsQuery(Query):
     """Filters; those given all have to hold."""
@@ -30,7 +28,7 @@ class JobsQuery(Query):
     model: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     batch_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, description="`metadata[key]=value`")] | None = None
-    created_after: Annotated[str, StringConstraints(pattern=_RFC3339), Field(description="RFC 3339 time")] | None = None
+    created_after: TimeText | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     cursor: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
@@ -69,7 +67,7 @@ async def page(call: Call) -> web.Response:
         model=asked.model,
         metadata=asked.metadata,
         batch_id=asked.batch_id,
-        created_after_ms=_milliseconds(asked.created_after),
+        created_after_ms=milliseconds(asked.created_after, pointer_to("created_after")),
         limit=asked.limit,
         cursor=asked.cursor,
     )
@@ -119,15 +117,6 @@ async def delete(call: Call) -> web.Response:
 
 def _again(ref: InputRef) -> Picture:
     return Picture("/operation", ref, None, ref.sha256 or ref.url or "")
-
-
-def _milliseconds(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return int(datetime.fromisoformat(text.upper()).timestamp() * 1000)
-    except ValueError:
-        raise refusal(pointer_to("created_after"), "invalid_value", "there is no such time") from None
 
 
 _JOBS = f"{API_PREFIX}/jobs"

@@ -10,7 +10,7 @@ from gateway.fields import did_you_mean, parse_json
 from gateway.intake import read_small_json
 from gateway.route import JSON, Body, Call, Query, Reply, Route
 from shared.candidates import Circumstances
-from shared.edit import EditSpec, InputRef, Operation, Preferences, Role
+from shared.edit import EditSpec, InputRef, Operation, Preferences, Resolution, Role
 from shared.errors import NoCapableModel, NotFound
 from shared.job import API_PREFIX, Alternative
 from shared.model_view import ModelDetail, ModelView, model_detail, model_view
@@ -19,7 +19,6 @@ from shared.receipt import ExclusionView
 from shared.recommend import Recommendation, recommend
 from shared.score import Experience
 
-_SIDE_MAX = 16_384
 Tier = Literal["free", "pro", "enterprise"]
 
 
@@ -53,13 +52,6 @@ class ModelsQuery(Query):
     supports_mask: bool | None = None
     multi_image: bool | None = None
     available: bool | None = None
-
-
-class Resolution(_Wire):
-    """Upright, in pixels."""
-
-    width: Annotated[int, Field(ge=1, le=_SIDE_MAX)]
-    height: Annotated[int, Field(ge=1, le=_SIDE_MAX)]
 
 
 class Wishes(Preferences):

@@ -15,18 +15,19 @@ from gateway.waiting import WAIT_MAX_S
 from shared.edit import EditRequest
 from shared.errors import (
     AnimatedPicture,
+    BudgetExceeded,
     EditStudioError,
     Gone,
     IdempotencyMismatch,
     InvalidBase64,
-    MaskEmpty,
-    MaskFull,
     MaskInvalid,
     NoCapableModel,
     NotAPicture,
     NotFound,
     PictureTooLarge,
     QueueFull,
+    QuoteExpired,
+    QuoteMismatch,
     StorageUnavailable,
     TruncatedPicture,
     UnknownModel,
@@ -53,6 +54,7 @@ SUBMIT_HEADERS = (
 SUBMIT_ERRORS: tuple[type[EditStudioError], ...] = (
     IdempotencyMismatch,
     QueueFull,
+    BudgetExceeded,
     StorageUnavailable,
     UnknownModel,
     UnsupportedParameter,
@@ -60,6 +62,18 @@ SUBMIT_ERRORS: tuple[type[EditStudioError], ...] = (
     UrlNotAllowed,
     NotFound,
     Gone,
+)
+#: What may be wrong with a body that brings pictures.
+PICTURE_ERRORS: tuple[type[EditStudioError], ...] = (
+    UnknownModel,
+    UnsupportedParameter,
+    UrlNotAllowed,
+    InvalidBase64,
+    NotAPicture,
+    TruncatedPicture,
+    PictureTooLarge,
+    AnimatedPicture,
+    MaskInvalid,
 )
 
 
@@ -72,7 +86,8 @@ class WaitQuery(Query):
 async def process(call: Call) -> web.Response:
     """Read, check, store, accept."""
     async with read_submission(call.request, call.connections, call.tenant) as submission:
-        accepted = await submit(call, submission.options, submission.pictures)
+        quote_id = submission.options.quote_id
+        accepted = await submit(call, submission.options, submission.pictures, quote_id=quote_id)
     return await submitted(call, accepted, asked_wait_s=call.query.wait)
 
 
@@ -97,16 +112,6 @@ ROUTES = (
             Reply(202, "accepted", Job, headers=SUBMIT_HEADERS),
             Reply(200, "ended while the caller waited", FinishedJob, headers=SUBMIT_HEADERS),
         ),
-        errors=(
-            *SUBMIT_ERRORS,
-            InvalidBase64,
-            NotAPicture,
-            TruncatedPicture,
-            PictureTooLarge,
-            AnimatedPicture,
-            MaskInvalid,
-            MaskEmpty,
-            MaskFull,
-        ),
+        errors=(*SUBMIT_ERRORS, *PICTURE_ERRORS, QuoteExpired, QuoteMismatch),
     ),
 )

@@ -4,7 +4,9 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict
 
 from gateway.route import JSON, Call, Reply, Route
+from gateway.routes.usage import SpendingView, spending_view
 from gateway.waiting import WAIT_MAX_S
+from shared.batch import FILES_MAX, ITEMS_MAX, LINE_MAX_BYTES, STREAM_MAX_BYTES
 from shared.edit import PROMPT_MAX_CHARS, REFERENCE_IMAGES_MAX, EditOptions, Operation
 from shared.errors import error_classes
 from shared.job import API_PREFIX
@@ -59,7 +61,10 @@ class ErrorList(_Wire):
 
 
 class Limits(_Wire):
-    """Sizes in bytes and pixels, times in seconds. `submits_per_minute` and `reads_per_minute` may differ for a key."""
+    """Sizes in bytes and pixels, times in seconds. From `submits_per_minute` on they are those of the key and its tenant.
+
+    `weight`: the tenant's turns for one turn of another tenant.
+    """
 
     body_max_bytes: int
     image_max_bytes: int
@@ -71,13 +76,21 @@ class Limits(_Wire):
     metadata_max_pairs: int
     metadata_key_max_chars: int
     metadata_value_max_chars: int
+    batch_items_max: int
+    batch_item_max_bytes: int
+    batch_stream_max_bytes: int
+    batch_files_max: int
     wait_max_s: int
-    submits_per_minute: int
-    reads_per_minute: int
-    unfinished_edits_max: int
     default_deadline_s: int
     retention_s: int
     link_life_s: int
+    submits_per_minute: int
+    reads_per_minute: int
+    unfinished_edits_max: int
+    unfinished_batch_items_max: int
+    running_edits_max: int
+    weight: float
+    spending: SpendingView
 
 
 async def operations(call: Call) -> web.Response:
@@ -105,8 +118,10 @@ async def errors(_: Call) -> web.Response:
 
 
 async def limits(call: Call) -> web.Response:
-    """What the settings say."""
-    settings = call.connections.settings
+    """What the settings say, and what is set for the tenant and the key."""
+    settings, key = call.connections.settings, call.key
+    own = await call.connections.tenants.limits(call.tenant)
+    daily, monthly = await call.connections.usage.spending(call.tenant)
     metadata = next(item for item in EditOptions.model_fields["metadata"].metadata if hasattr(item, "max_length"))
     return _response(
         Limits(
@@ -120,13 +135,21 @@ async def limits(call: Call) -> web.Response:
             metadata_max_pairs=metadata.max_length,
             metadata_key_max_chars=64,
             metadata_value_max_chars=512,
+            batch_items_max=ITEMS_MAX,
+            batch_item_max_bytes=LINE_MAX_BYTES,
+            batch_stream_max_bytes=STREAM_MAX_BYTES,
+            batch_files_max=FILES_MAX,
             wait_max_s=WAIT_MAX_S,
-            submits_per_minute=settings.submits_per_minute,
-            reads_per_minute=settings.reads_per_minute,
-            unfinished_edits_max=settings.queue_quota,
             default_deadline_s=settings.deadline_s,
             retention_s=settings.retention_s,
             link_life_s=settings.link_life_s,
+            submits_per_minute=key.submits_per_minute or settings.submits_per_minute,
+            reads_per_minute=key.reads_per_minute or settings.reads_per_minute,
+            unfinished_edits_max=settings.queue_quota if own.queue_quota is None else own.queue_quota,
+            unfinished_batch_items_max=settings.batch_quota if own.batch_quota is None else own.batch_quota,
+            running_edits_max=settings.running_cap if own.running_cap is None else own.running_cap,
+            weight=own.weight or 1.0,
+            spending=spending_view(daily, monthly),
         )
     )
 

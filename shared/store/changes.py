@@ -7,16 +7,21 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 CHANGED = "changed"  #: payload: an edit's id
-WAKE = "wake"  #: payload: a lane, `outbox` or `cancel`
+WAKE = "wake"  #: payload: a lane, `outbox`, `batches` or `cancel`
 _AGAIN_AFTER_S = 0.5
+_SILENT_S = 5.0
 _log = logging.getLogger(__name__)
 
 
 class Subscription:
-    """One connection that listens to one channel and calls back for each message; it comes back after an outage."""
+    """One connection that listens to one channel and calls back for each message; it comes back after an outage.
+
+    A server that went away without a word, as in a failover of its machine, is told from a quiet one by a ping.
+    """
 
     def __init__(self, redis: "Redis", channel: str, on_message: Callable[[str], None]) -> None:
         self._redis = redis
@@ -40,9 +45,15 @@ class Subscription:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(self._channel)
+                    asked = False
                     while True:
-                        message = await pubsub.get_message(timeout=5.0)
-                        if message is not None:
+                        message = await pubsub.get_message(timeout=_SILENT_S)
+                        if message is None and asked:
+                            raise RedisConnectionError("no answer to a ping")
+                        asked = message is None
+                        if message is None:
+                            await pubsub.ping()
+                        elif message["type"] == "message":
                             self._on_message(str(message["data"]))
             except (RedisError, OSError) as error:
                 _log.warning("news from redis stopped: %s", type(error).__name__)

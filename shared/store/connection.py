@@ -18,32 +18,37 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, Respon
 
 from shared.errors import Overloaded, StoreUnavailable
 from shared.queue import deserialize, serialize
+from shared.redis_address import read_sentinel_address
 from shared.settings import Settings
+from shared.store.sentinel import master_pool
 
 _PIPELINES_AT_ONCE = 4
 _COMMANDS_A_PIPELINE = 256
 _REPEAT_AFTER_S = 0.2
 #: Parts of a server's errors after which it takes the same command later: during a failover, with a full disk, behind a slow
 #: script. Inside a script's error the code is in the middle, and redis-py cuts some off. Source: Redis, `createSharedObjects`.
-_NOT_NOW = ("READONLY", "read only replica", "MISCONF", "Redis is busy running a script", "NOREPLICAS", "MASTERDOWN")
+_DEMOTED = ("READONLY", "read only replica")
+_NOT_NOW = (*_DEMOTED, "MISCONF", "Redis is busy running a script", "NOREPLICAS", "MASTERDOWN")
 _log = logging.getLogger(__name__)
 
 Argument = str | int | float | bytes
 
 
 def open_redis(settings: Settings) -> ArqRedis:
-    """A client with its own pool; nothing is sent yet. Answers are text.
+    """A client with its own pool; nothing is sent yet. Answers are text. Behind Sentinels its connections lead to the master.
 
     redis-py's own retries stay off: measured with 5.x, a first call on a fresh connection to a frozen server did not come
     back within 40 s when one retry was allowed. Repeating is `Scripts`' business.
     """
-    pool = ConnectionPool.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=1.0,
-        retry=Retry(NoBackoff(), 0),
-    )
+    url = settings.redis_url.get_secret_value()
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": settings.redis_timeout_s,
+        "socket_connect_timeout": 1.0,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    address = read_sentinel_address(url)
+    pool = master_pool(address, **options) if address else ConnectionPool.from_url(url, **options)
     return ArqRedis(pool_or_conn=pool, job_serializer=serialize, job_deserializer=deserialize)
 
 
@@ -132,7 +137,11 @@ class Scripts:
         connection = await pool.get_connection()
         try:
             await connection.send_packed_command(list(map(_packed, commands)))
-            return [await self._answer(connection, command) for command in commands]
+            answers = [await self._answer(connection, command) for command in commands]
+            if any(isinstance(answer, ResponseError) and _says(answer, _DEMOTED) for answer in answers):
+                # A master no more: the next command asks where the new one is.
+                await connection.disconnect(nowait=True)
+            return answers
         except BaseException:
             # Answers that were not read would be taken for those of the next commands.
             await connection.disconnect(nowait=True)
@@ -160,12 +169,16 @@ def _settle(future: "asyncio.Future[Any]", answer: Any) -> None:
         future.set_result(answer)
     elif isinstance(answer, OutOfMemoryError) or (isinstance(answer, ResponseError) and "OOM" in str(answer)):
         future.set_exception(Overloaded("the job store is full; try again later", retry_after_s=30))
-    elif isinstance(answer, ResponseError) and not any(part in str(answer) for part in _NOT_NOW):
+    elif isinstance(answer, ResponseError) and not _says(answer, _NOT_NOW):
         future.set_exception(answer)
     else:
         error = StoreUnavailable("the job store did not answer; the request may have been accepted", retry_after_s=1)
         error.__cause__ = answer
         future.set_exception(error)
+
+
+def _says(error: ResponseError, parts: Sequence[str]) -> bool:
+    return any(part in str(error) for part in parts)
 
 
 def pairs(flat: Sequence[str]) -> dict[str, str]:

@@ -1,9 +1,6 @@
 """Edits in Redis as the gateway sees them: accepted, read, listed, canceled, deleted."""
 
 import asyncio
-import base64
-import binascii
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +9,18 @@ from typing import Any
 from shared.edit import EditSpec
 from shared.errors import (
     AlreadyFinished,
-    FieldError,
     Gone,
     IdempotencyMismatch,
     NotFinished,
     NotFound,
     QueueFull,
-    ValidationFailed,
 )
 from shared.job import Course, JobRecord, JobState, StoredOutput
 from shared.settings import Settings
+from shared.store.budget import budget_exceeded
 from shared.store.connection import Scripts, pairs
+from shared.store.listing import read_cursor, scored, write_cursor
+from shared.store.retention import borrowed_from, keep_pictures
 
 IDEMPOTENCY_MS = 86_400_000
 TOMBSTONE_MS = 30 * 86_400_000
@@ -33,7 +31,10 @@ _PROVIDER_SEEN_S = 60
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """An edit to be accepted. `deadline_s`: seconds from now; `lane`: the provider that will probably do it."""
+    """An edit to be accepted. `deadline_s`: seconds from now; `lane`: the provider that will probably do it.
+
+    `reserved_micro_usd`: what it will probably cost, in 1e-6 USD; it counts against the tenant's limits from now on.
+    """
 
     id: str
     tenant: str
@@ -42,6 +43,8 @@ class NewJob:
     deadline_s: int
     request_id: str
     parent: str = ""
+    key_id: str = ""
+    reserved_micro_usd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,13 @@ class Jobs:
         Raises:
             IdempotencyMismatch: the key was used for another request.
             QueueFull: the tenant has `queue_quota` unfinished edits.
+            BudgetExceeded: a spending limit does not allow it.
             Overloaded, StoreUnavailable.
         """
         key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency else ("", "")
         spec = job.spec
-        hook = ",".join(event.value.removeprefix("edit.") for event in spec.webhook_events) if spec.webhook_url else ""
-        answer, job_id, flat = await self._scripts.run(
+        await keep_pictures(self._scripts, borrowed_from((spec,), own=(job.id,)), retention_ms=self._retention_ms)
+        answer, job_id, rest = await self._scripts.run(
             "accept",
             f"job:{job.id}",
             job.id,
@@ -106,8 +110,8 @@ class Jobs:
             job.lane,
             1 if spec.priority == "bulk" else 0,
             job.deadline_s * 1000,
-            spec.model_dump_json(exclude_defaults=True),
-            hook,
+            spec.to_record(job.id),
+            hook_of(spec),
             job.request_id,
             job.parent,
             self._quota,
@@ -115,14 +119,18 @@ class Jobs:
             fingerprint,
             IDEMPOTENCY_MS,
             self._retention_ms + TOMBSTONE_MS,
+            job.key_id,
+            job.reserved_micro_usd,
         )
         if answer == "mismatch":
             raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new key for a new request")
         if answer == "full":
             raise QueueFull("too many unfinished edits; wait until some have ended", retry_after_s=10)
+        if answer == "budget":
+            raise budget_exceeded(*rest)
         # An earlier edit may have been deleted meanwhile: then `get` says so.
         known = None if answer == "replay" else spec
-        record = JobRecord.from_hash(job_id, pairs(flat), spec=known) if flat else await self.get(job.tenant, job_id)
+        record = JobRecord.from_hash(job_id, pairs(rest), spec=known) if rest else await self.get(job.tenant, job_id)
         return Accepted(record, answer == "replay")
 
     async def replay(self, tenant: str, idempotency: Idempotency) -> JobRecord | None:
@@ -178,22 +186,36 @@ class Jobs:
 
         Raises ValidationFailed for a cursor that is not ours, StoreUnavailable.
         """
-        wanted = {"model": model, "batch_id": batch_id, "status": status, "metadata": dict(metadata or {})}
-        offset_ms, after_id = _read_cursor(cursor)
+        wanted = {"model": model, "status": status, "metadata": dict(metadata or {}), "after": created_after_ms or 0}
+        offset, after_id = read_cursor(cursor)
+        oldest = f"({created_after_ms}" if created_after_ms is not None else "-inf"
         found: list[JobRecord] = []
-        scanned, oldest = 0, f"({created_after_ms}" if created_after_ms is not None else "-inf"
+        promised: dict[str, bool] = {"": True}
+        scanned = 0
         while scanned < _SCANNED_A_PAGE:
-            listed = await self._chunk(tenant, offset_ms, oldest, after_id)
+            if batch_id is None:
+                listed = await self._chunk(tenant, offset, oldest, after_id)
+            else:
+                listed = await self._items(tenant, batch_id, before=offset)
             if not listed:
                 return Page(found, None)
-            for (job_id, created_ms), record in zip(listed, await self._load_all(tenant, [i for i, _ in listed]), strict=True):
+            for (job_id, place), record in zip(listed, await self.load(tenant, [i for i, _ in listed]), strict=True):
                 scanned += 1
-                offset_ms, after_id = created_ms, job_id
-                if record is not None and _matches(record, wanted):
+                offset, after_id = place, job_id
+                if record is None or not _matches(record, wanted):
+                    continue
+                if record.batch not in promised:
+                    promised[record.batch] = await self._is_promised(tenant, record.batch)
+                if promised[record.batch]:
                     found.append(record)
                     if len(found) == limit:
-                        return Page(found, _write_cursor(offset_ms, after_id))
-        return Page(found, _write_cursor(offset_ms or 0, after_id))
+                        return Page(found, write_cursor(offset, after_id))
+        return Page(found, write_cursor(offset or 0, after_id))
+
+    async def load(self, tenant: str, ids: Sequence[str]) -> list[JobRecord | None]:
+        """The records of these edits; None for one that is gone or another tenant's."""
+        rows: list[dict[str, str]] = await asyncio.gather(*(self._scripts.command("HGETALL", f"job:{i}") for i in ids))
+        return [JobRecord.from_hash(i, row) if row.get("tenant") == tenant else None for i, row in zip(ids, rows, strict=True)]
 
     async def cancel(self, tenant: str, job_id: str) -> JobRecord:
         """Stop a queued edit at once, ask the worker of a running one.
@@ -256,22 +278,31 @@ class Jobs:
             rows = await self._scripts.command(
                 "ZREVRANGEBYSCORE", f"tjobs:{tenant}", newest, oldest, "WITHSCORES", "LIMIT", offset, _CHUNK
             )
-            listed = [(job_id, int(score)) for job_id, score in _scored(rows)]
+            listed = [(job_id, int(score)) for job_id, score in scored(rows)]
             fresh = [row for row in listed if newest_ms is None or row[1] < newest_ms or row[0] < after_id]
             if fresh or len(listed) < _CHUNK:
                 return fresh
             offset += _CHUNK
 
-    async def _load_all(self, tenant: str, ids: Sequence[str]) -> list[JobRecord | None]:
-        rows: list[dict[str, str]] = await asyncio.gather(*(self._scripts.command("HGETALL", f"job:{i}") for i in ids))
-        return [JobRecord.from_hash(i, row) if row.get("tenant") == tenant else None for i, row in zip(ids, rows, strict=True)]
+    async def _items(self, tenant: str, batch_id: str, *, before: int | None) -> list[tuple[str, int]]:
+        """Up to 100 (id, index) of a batch, the last first; none of one that is not the tenant's."""
+        if not await self._is_promised(tenant, batch_id):
+            return []
+        newest = "+inf" if before is None else f"({before}"
+        rows = await self._scripts.command(
+            "ZREVRANGEBYSCORE", f"batch:{batch_id}:items", newest, "-inf", "WITHSCORES", "LIMIT", 0, _CHUNK
+        )
+        return [(job_id, int(index)) for job_id, index in scored(rows)]
+
+    async def _is_promised(self, tenant: str, batch_id: str) -> bool:
+        """Whether a batch is the tenant's and was committed. One that is past its retention was."""
+        owner, state = await self._scripts.command("HMGET", f"batch:{batch_id}", "tenant", "state")
+        return owner in (tenant, None) and state not in ("expanding", "abandoned")
 
 
-def _scored(rows: Any) -> list[tuple[str, float]]:
-    """ZRANGE WITHSCORES as pairs, whether the client paired them or not."""
-    if rows and not isinstance(rows[0], (tuple, list)):
-        return [(rows[i], float(rows[i + 1])) for i in range(0, len(rows), 2)]
-    return [(member, float(score)) for member, score in rows]
+def hook_of(spec: EditSpec) -> str:
+    """Which ends the caller wants to hear of at the edit's own URL, as the scripts read it."""
+    return ",".join(event.value.removeprefix("edit.") for event in spec.webhook_events) if spec.webhook_url else ""
 
 
 def _matches(record: JobRecord, wanted: Mapping[str, Any]) -> bool:
@@ -279,21 +310,6 @@ def _matches(record: JobRecord, wanted: Mapping[str, Any]) -> bool:
         return False
     if wanted["model"] is not None and wanted["model"] not in (record.course.model, record.spec.model):
         return False
-    if wanted["batch_id"] is not None and record.batch != wanted["batch_id"]:
+    if record.created <= wanted["after"]:
         return False
     return all(record.spec.metadata.get(key) == value for key, value in wanted["metadata"].items())
-
-
-def _write_cursor(created_ms: int, job_id: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([created_ms, job_id]).encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str | None) -> tuple[int | None, str]:
-    if cursor is None:
-        return None, ""
-    try:
-        created_ms, job_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return int(created_ms), str(job_id)
-    except (ValueError, TypeError, binascii.Error):
-        message = "not a cursor of this listing; leave it out to start from the newest"
-        raise ValidationFailed(message, errors=[FieldError("/cursor", "invalid_value", message)]) from None

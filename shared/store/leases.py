@@ -7,6 +7,7 @@ from typing import Literal
 
 from shared.job import Course, JobRecord, JobState
 from shared.settings import Settings
+from shared.store.budget import budget_exceeded
 from shared.store.connection import Argument, Scripts, pairs
 
 KILLS_MAX = 3
@@ -28,6 +29,10 @@ class Release:
     waiting_on: Literal["worker", "provider", "provider_queue", "rate_limit", "retry_backoff", "storage"] = "worker"
     failed: bool = False
     pause_s: float = 0.0
+
+
+class BatchHeld(Exception):
+    """The edit would cost more than is left of its batch's `max_cost`: it waits, as the batch does, for its owner."""
 
 
 class Leases:
@@ -107,10 +112,24 @@ class Leases:
         )
         return bool(answer)
 
+    async def reserve(self, record: JobRecord, micro_usd: int, *, patience_s: float = 0.0) -> bool:
+        """Allow the edit to cost this much (1e-6 USD); False: it is no longer this worker's.
+
+        Raises:
+            BudgetExceeded: a limit of the tenant does not allow it.
+            BatchHeld: its batch's own limit does not, and the batch is now held.
+        """
+        answer = await self._scripts.run("reserve", f"job:{record.id}", record.id, record.gen, micro_usd, patience_s=patience_s)
+        if not isinstance(answer, list):
+            return bool(answer)
+        if answer[0] == "batch":
+            raise BatchHeld(record.batch)
+        raise budget_exceeded(*answer)
+
     async def reap(self) -> dict[str, int]:
         """Rescue what is due: dead workers' edits, waits that are over, deadlines. Any worker may call it at any time."""
         answer = await self._scripts.run("reap", "timers", self._lease_ms, KILLS_MAX, self._retention_ms, _DUE_A_CALL)
-        return dict(zip(("rescued", "readied", "failed", "dropped"), answer, strict=True))
+        return dict(zip(("rescued", "readied", "failed"), answer, strict=True))
 
     async def set_lane_limit(self, lane: str, limit: int) -> None:
         """At most `limit` edits of this lane run at once, over all workers."""

@@ -4,16 +4,30 @@ import asyncio
 import hashlib
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from shared.errors import Unauthorized
 from shared.settings import Settings
-from shared.store.connection import Scripts, pairs
+from shared.store.connection import Argument, Scripts, pairs
 
 SCOPES = ("read", "submit", "admin")
 TIERS = ("free", "pro", "enterprise")
 ROTATION_MS = 24 * 3_600_000
+#: What a tenant may be called: it is part of names in Redis and in storage.
+TENANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_TENANTS = "tenants"  # sorted set of all names
+_KEYS = "keys:by_tenant"  # sorted set of {tenant}:{key id}
+#: `TenantLimits` as the fields of the hash that the scripts read.
+_LIMIT_FIELDS = {
+    "daily_limit_micro_usd": "daily_limit",
+    "monthly_limit_micro_usd": "monthly_limit",
+    "queue_quota": "quota",
+    "batch_quota": "batch_quota",
+    "running_cap": "cap",
+    "weight": "weight",
+}
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CACHED_S = 1.0
 _CACHED_KEYS_MAX = 10_000
@@ -23,7 +37,7 @@ Kind = Literal["submit", "read"]
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key's record. `id`: the first 12 hex digits of its SHA-256."""
+    """A key's record. `id`: the first 12 hex digits of its SHA-256. The limits: None means the service's own."""
 
     id: str
     tenant: str
@@ -31,6 +45,23 @@ class ApiKey:
     scopes: frozenset[str]
     name: str
     created_ms: int
+    submits_per_minute: int | None = None
+    reads_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLimits:
+    """What is set for one tenant. Money in 1e-6 USD, None: no limit. The others: None means the service's own.
+
+    `running_cap`: edits at once; `weight`: how many turns it gets for one of another tenant.
+    """
+
+    daily_limit_micro_usd: int | None = None
+    monthly_limit_micro_usd: int | None = None
+    queue_quota: int | None = None
+    batch_quota: int | None = None
+    running_cap: int | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,33 +140,90 @@ class Tenants:
         return allowance
 
     async def create_key(
-        self, tenant: str, *, tier: str, scopes: frozenset[str], name: str, key: str | None = None
+        self,
+        tenant: str,
+        *,
+        tier: str,
+        scopes: frozenset[str],
+        name: str,
+        submits_per_minute: int | None = None,
+        reads_per_minute: int | None = None,
+        key: str | None = None,
     ) -> tuple[str, ApiKey]:
         """Make a key (or make `key` valid) and answer it: the only time that it can be seen."""
         text = key or "es_" + "".join(secrets.choice(_BASE62) for _ in range(24))
         digest = hashlib.sha256(text.encode()).hexdigest()
         created_ms = int(time.time() * 1000)
-        record = ApiKey(digest[:12], tenant, tier, scopes, name, created_ms)
-        fields = {"id": record.id, "tenant": tenant, "tier": tier, "scopes": ",".join(sorted(scopes)), "name": name}
-        flat = [part for pair in fields.items() for part in pair]
-        await self._scripts.command("HSET", f"key:{digest}", *flat, "created", created_ms)
+        record = ApiKey(digest[:12], tenant, tier, scopes, name, created_ms, submits_per_minute, reads_per_minute)
+        fields: dict[str, Argument] = {"id": record.id, "tenant": tenant, "tier": tier, "scopes": ",".join(sorted(scopes))}
+        fields |= {"name": name, "created": created_ms}
+        limits = {"submit_per_minute": submits_per_minute, "read_per_minute": reads_per_minute}
+        fields |= {field: limit for field, limit in limits.items() if limit is not None}
+        await self._scripts.command("ZADD", _TENANTS, 0, tenant)
+        await self._scripts.command("HSET", f"key:{digest}", *_flat(fields))
         await self._scripts.command("HSET", "keys", record.id, digest)
+        await self._scripts.command("ZADD", _KEYS, 0, f"{tenant}:{record.id}")
         return text, record
 
-    async def list_keys(self) -> list[ApiKey]:
-        """All keys that are not revoked, oldest first."""
-        digests: dict[str, str] = await self._scripts.command("HGETALL", "keys")
-        rows = [await self._scripts.command("HGETALL", f"key:{digest}") for digest in digests.values()]
-        return sorted((_key_of(row) for row in rows if row), key=lambda key: key.created_ms)
+    async def list_keys(self, *, tenant: str | None = None, after: str = "", count: int = 100) -> tuple[list[ApiKey], str | None]:
+        """Some keys that are not revoked, by tenant, and what `after` has to be for the next ones; None: there are no more."""
+        end = f"({tenant};" if tenant is not None else "+"
+        start = f"({after}" if after else f"[{tenant}:" if tenant is not None else "-"
+        names: list[str] = await self._scripts.command("ZRANGEBYLEX", _KEYS, start, end, "LIMIT", 0, count)
+        found = await asyncio.gather(*(self._key(name.rpartition(":")[2]) for name in names))
+        return [key for key in found if key is not None], names[-1] if len(names) == count else None
 
     async def revoke_key(self, key_id: str) -> bool:
         """Make a key invalid; False if there is none with this id."""
-        digest = await self._scripts.command("HGET", "keys", key_id)
-        if digest is None:
+        key = await self._key(key_id)
+        if key is None:
             return False
+        digest = await self._scripts.command("HGET", "keys", key_id)
         await self._scripts.command("DEL", f"key:{digest}")
+        await self._scripts.command("ZREM", _KEYS, f"{key.tenant}:{key_id}")
         await self._scripts.command("HDEL", "keys", key_id)
         return True
+
+    async def _key(self, key_id: str) -> ApiKey | None:
+        digest = await self._scripts.command("HGET", "keys", key_id)
+        row: dict[str, str] = await self._scripts.command("HGETALL", f"key:{digest}") if digest else {}
+        return _key_of(row) if row else None
+
+    async def is_known(self, tenant: str) -> bool:
+        """Whether this tenant ever had a key or a limit."""
+        return await self._scripts.command("ZSCORE", _TENANTS, tenant) is not None
+
+    async def names(self, *, after: str = "", count: int = 100) -> list[str]:
+        """Some tenants, by name, those past `after`."""
+        start = f"({after}" if after else "-"
+        found: list[str] = await self._scripts.command("ZRANGEBYLEX", _TENANTS, start, "+", "LIMIT", 0, count)
+        return found
+
+    async def limits(self, tenant: str) -> TenantLimits:
+        """What is set for a tenant; nothing for one that is not known."""
+        row: list[str | None] = await self._scripts.command("HMGET", f"tenant:{tenant}", *_LIMIT_FIELDS.values())
+        values = {name: _number(name, text) for name, text in zip(_LIMIT_FIELDS, row, strict=True) if text is not None}
+        return TenantLimits(**values)
+
+    async def set_limits(self, tenant: str, changes: Mapping[str, float | None]) -> None:
+        """Set some limits by their names in `TenantLimits`; None takes one away. A tenant that is not known becomes known."""
+        fields: dict[str, Argument] = {_LIMIT_FIELDS[name]: value for name, value in changes.items() if value is not None}
+        gone = [_LIMIT_FIELDS[name] for name, value in changes.items() if value is None]
+        await self._scripts.command("ZADD", _TENANTS, 0, tenant)
+        if fields:
+            await self._scripts.command("HSET", f"tenant:{tenant}", *_flat(fields))
+        if gone:
+            await self._scripts.command("HDEL", f"tenant:{tenant}", *gone)
+
+    async def unfinished(self, tenant: str) -> tuple[int, int, int]:
+        """How many edits, how many items of batches, and how many of both are running."""
+        counts = await asyncio.gather(
+            self._scripts.command("HGET", "open", tenant),
+            self._scripts.command("HGET", "open:batches", tenant),
+            self._scripts.command("SCARD", f"active:tenant:{tenant}"),
+        )
+        edits, items, running = (int(count or 0) for count in counts)
+        return edits, items, running
 
     async def secret_versions(self, tenant: str) -> tuple[int, ...]:
         """Versions of the webhook secret that sign now: the current one, then the previous one while its rotation lasts."""
@@ -160,4 +248,14 @@ def _key_of(fields: dict[str, str]) -> ApiKey:
         frozenset(fields["scopes"].split(",")),
         fields["name"],
         int(fields["created"]),
+        int(fields["submit_per_minute"]) if "submit_per_minute" in fields else None,
+        int(fields["read_per_minute"]) if "read_per_minute" in fields else None,
     )
+
+
+def _flat(fields: Mapping[str, Argument]) -> list[Argument]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _number(name: str, text: str) -> Any:
+    return float(text) if name == "weight" else int(text)

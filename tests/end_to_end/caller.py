@@ -71,11 +71,28 @@ class Answer:
 class Caller:
     """One test's view of a stack."""
 
-    def __init__(self, stack: Stack, http: aiohttp.ClientSession, store: "redis.asyncio.Redis", receiver: Receiver) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        http: aiohttp.ClientSession,
+        store: "redis.asyncio.Redis",
+        receiver: Receiver,
+        *,
+        url: str = "",
+        api_key: str = "",
+    ) -> None:
+        """`url`, `api_key`: another gateway's, another tenant's; the stack's first ones if they are left out."""
         self.stack = stack
+        self.url = url or stack.url
+        self.api_key = api_key or stack.api_key
         self.http = http
         self.store = store
         self.receiver = receiver
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of its every request."""
+        return {"Authorization": f"Bearer {self.api_key}"}
 
     async def post(self, prompt: str, *, key: str | None = None, **wishes: Any) -> Answer:
         """One submit, once. `key`: the Idempotency-Key."""
@@ -84,15 +101,24 @@ class Caller:
         form.add_field("request", json.dumps(wishes), content_type="application/json")
         form.add_field("image", PICTURE, filename="image", content_type="application/octet-stream")
         headers = {"Idempotency-Key": key} if key else {}
-        return await self._call("POST", "/process", data=form, headers=headers)
+        return await self.call("POST", "/process", data=form, headers=headers)
+
+    async def call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Answer:
+        """Any request of the API."""
+        own = {**self.headers, **(headers or {})}
+        try:
+            async with self.http.request(method, self.url + API_PREFIX + path, headers=own, **options) as answer:
+                return Answer(answer.status, dict(answer.headers), await answer.json(content_type=None))
+        except (aiohttp.ClientError, TimeoutError):
+            return Answer(0, {}, None)
 
     async def get(self, path: str) -> Answer:
         """`path`: below the API's prefix."""
-        return await self._call("GET", path)
+        return await self.call("GET", path)
 
     async def cancel(self, job_id: str) -> Answer:
         """Ask for its end."""
-        return await self._call("POST", f"/jobs/{job_id}/cancel")
+        return await self.call("POST", f"/jobs/{job_id}/cancel")
 
     async def submit(self, prompt: str, **wishes: Any) -> str:
         """Submit as a caller should: again with the same key until it is accepted. The edit's id."""
@@ -160,7 +186,7 @@ class Caller:
 
     async def has_right_result(self, job: dict[str, Any]) -> None:
         """As large as the input, and not the input."""
-        async with self.http.get(job["urls"]["result"], headers=self._headers) as answer:
+        async with self.http.get(job["urls"]["result"], headers=self.headers) as answer:
             data = await answer.read()
             assert answer.status == 200, data
         with Image.open(io.BytesIO(data)) as picture:
@@ -189,18 +215,6 @@ class Caller:
         """How often the simulator took money for it; `simulated` gives each edit a prompt of its own."""
         ledger = await asyncio.to_thread(self.stack.ledger)
         return sum(submit["prompt"] == job["prompt"] for submit in ledger)
-
-    @property
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.stack.api_key}"}
-
-    async def _call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Answer:
-        url = self.stack.url + API_PREFIX + path
-        try:
-            async with self.http.request(method, url, headers={**self._headers, **(headers or {})}, **options) as answer:
-                return Answer(answer.status, dict(answer.headers), await answer.json(content_type=None))
-        except (aiohttp.ClientError, TimeoutError):
-            return Answer(0, {}, None)
 
 
 @asynccontextmanager

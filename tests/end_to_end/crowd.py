@@ -60,7 +60,7 @@ async def told_once(caller: Caller, job_ids: Sequence[str]) -> int:
 
     async def so() -> bool:
         nonlocal waiting
-        outbox = await caller.store.zrange("outbox", 0, -1)
+        outbox = [name for key in await caller.store.keys("outbox:*") for name in await caller.store.zrange(key, 0, -1)]
         waiting = {job_id for job_id in job_ids if job_id not in caller.receiver.ids}
         return all(any(name.startswith(f"whd_{job_id.partition('_')[2]}_") for name in outbox) for job_id in waiting)
 

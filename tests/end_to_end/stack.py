@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.request import urlopen
 
+from tests.redis_group import RedisGroup
 from tests.servers import RedisServer, S3Server
 
 SECRET = "a-master-secret-that-only-tests-use-0123456789"
@@ -48,6 +49,11 @@ class Child:
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the promised line has come."""
+        return any(line.startswith(self._promise) for line in self.said().splitlines())
 
     def said(self) -> str:
         """Everything so far."""
@@ -88,10 +94,18 @@ class Child:
 class Stack:
     """Use in `with`. Whatever happened, at its end every process is gone."""
 
-    def __init__(self, folder: Path, *, latency_s: float = 0.5, history_inputs: bool = True, **variables: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        latency_s: float = 0.5,
+        history_inputs: bool = True,
+        redis: RedisServer | RedisGroup | None = None,
+        **variables: str,
+    ) -> None:
         """`latency_s`: how long the simulator's tasks take; `variables`: more environment for gateway and workers."""
         self.folder = folder
-        self.redis = RedisServer(folder / "redis", aof=True)
+        self.redis: Any = redis or RedisServer(folder / "redis", aof=True)
         self.s3 = S3Server(folder / "s3")
         self._simulator_options = (
             "--latency-s",
@@ -129,13 +143,18 @@ class Stack:
         self.gateway = self._child("gateway", "gateway ", "gateway", **self._variables, EDIT_STUDIO_FAULT=fault)
         return self.gateway
 
-    def start_worker(self, *, fault: str = "", **variables: str) -> Child:
-        """A worker, not ready yet. `fault`: the point at which it kills itself."""
-        return self._child("worker", "worker ready", "worker", **{**self._variables, "EDIT_STUDIO_FAULT": fault, **variables})
+    def start_another_gateway(self, module: str = "gateway", promise: str = "gateway ") -> Child:
+        """One more beside the first, at an address of its own that `ready` tells. `module`: another program that serves one."""
+        return self._child(module, promise, module, **{**self._variables, "EDIT_STUDIO_PORT": "0"})
+
+    def start_worker(self, *, fault: str = "", host: str = "", **variables: str) -> Child:
+        """A worker, not ready yet. `fault`: the point at which it kills itself; `host`: the name of the machine it is on."""
+        command = ("tests.end_to_end.host", host, "worker") if host else ("worker",)
+        return self._child("worker", "worker ready", *command, **{**self._variables, "EDIT_STUDIO_FAULT": fault, **variables})
 
     def workers(self) -> list[Child]:
         """Those that live."""
-        return [child for child in self._children if child.alive and child.process.args[2:3] == ["worker"]]  # type: ignore[index]
+        return [child for child in self._children if child.alive and child.process.args[-1] == "worker"]  # type: ignore[index]
 
     def worker_named(self, name: str) -> Child:
         """The worker with this name in a record: `{host}-{pid}-{random}`."""

@@ -43,7 +43,7 @@ def test_the_tables_are_what_the_code_says() -> None:
 
 
 def test_there_are_snippets_of_every_way_to_hear_of_a_result() -> None:
-    assert [kind for kind, _ in SNIPPETS] == ["sh", "sh", "sh", "python"]
+    assert [kind for kind, _ in SNIPPETS] == ["sh", "sh", "sh", "python", "sh"]
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
@@ -56,4 +56,5 @@ def test_a_snippet_runs(number: int, stack: dict[str, str], tmp_path: Path) -> N
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=_SNIPPET_S)
     assert run.returncode == 0, run.stdout + run.stderr
     expected = {0: "succeeded", 1: "True 400 600 data:image/png;base64,", 2: "whsec_", 3: "succeeded local-adjust 0.0"}
+    expected[4] = "trip/rocket.jpg,trip/rocket.jpg,trip/rocket.jpg,succeeded,,0.0,local-adjust"
     assert expected[number] in run.stdout

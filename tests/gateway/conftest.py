@@ -19,6 +19,7 @@ from tests.conftest import take_one
 from tests.servers import RedisServer, S3Server
 
 SCOPES = frozenset({"read", "submit", "admin"})
+_JSON = ("application/json", "application/problem+json")
 
 
 @dataclass(repr=False)  # asyncio tells what a fixture's task gave, and in all this there is a catalogue to tell.
@@ -41,7 +42,7 @@ class Api:
         all_headers = {**self.headers, **(headers or {})}
         async with self.session.request(method, self.url + where, headers=all_headers, allow_redirects=False, **kwargs) as answer:
             body = await answer.read()
-            document = await answer.json(content_type=None) if b"json" in answer.headers.get("Content-Type", "").encode() else {}
+            document = await answer.json(content_type=None) if answer.content_type in _JSON else {}
             return Answer(answer.status, answer.headers.copy(), body, document)
 
     async def get(self, path: str, **kwargs: Any) -> "Answer":

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.metrics import Metrics
 from shared.store.jobs import Stats
+from shared.store.pressure import Pressure
 from tests.gateway.conftest import Api
 
 
@@ -117,7 +118,7 @@ def test_the_histogram_is_cumulative() -> None:
     metrics = Metrics()
     for seconds in (0.0005, 0.02, 999.0):
         metrics.count("GET", "/x", 200, seconds)
-    text = metrics.text(Stats({"succeeded": 2}, 3, 1, {"local": 2}))
+    text = metrics.text(Stats({"succeeded": 2}, 3, 1, {"local": 2}), Pressure(memory_share=0.5))
     counts = [int(line.rpartition(" ")[2]) for line in text.splitlines() if "_bucket" in line]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (1, 3)

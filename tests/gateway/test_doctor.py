@@ -1,6 +1,8 @@
 """`doctor` against real servers: what it calls good, and what it says about each fault."""
 
+import asyncio
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from rich.console import Console
 
 from gateway.doctor import Check, Verdict, report, run
 from shared.settings import Settings
+from shared.storage import Storage
+from tests.redis_group import RedisGroup
 from tests.servers import RedisServer, S3Server, free_port
 
 
@@ -22,7 +26,7 @@ def s3(tmp_path: Path) -> Iterator[S3Server]:
 
 def _redis(folder: Path, **options: str) -> RedisServer:
     named = {name.replace("_", "-"): value for name, value in options.items()}
-    return RedisServer(folder / "redis", aof=True, options={"maxmemory": "64mb", "hash-max-ziplist-value": "2048", **named})
+    return RedisServer(folder / "redis", aof=True, options={"maxmemory": "64mb", "hash-max-ziplist-value": "4096", **named})
 
 
 def _settings(**fields: Any) -> Settings:
@@ -50,7 +54,7 @@ async def test_everything_in_order_is_good_and_leaves_nothing_behind(tmp_path: P
         ("appendfsync", "everysec", "Redis persistence", Verdict.WARNING, "appendfsync always"),
         ("maxmemory_policy", "allkeys-lru", "Redis eviction", Verdict.BAD, "noeviction"),
         ("maxmemory", "0", "Redis memory", Verdict.WARNING, "maxmemory"),
-        ("hash_max_ziplist_value", "64", "Redis compactness", Verdict.WARNING, "hash-max-listpack-value 2048"),
+        ("hash_max_ziplist_value", "64", "Redis compactness", Verdict.WARNING, "hash-max-listpack-value 4096"),
     ],
 )
 async def test_a_fault_of_redis_is_found_with_what_to_do(
@@ -106,3 +110,62 @@ async def test_a_providers_key_is_seen_and_its_absence_is_advice(tmp_path: Path,
         name = wanting[0].advice.split()[1]
         given = await run(_settings(**redis.settings, **s3.settings, provider_env={name: SecretStr("key")}))
     assert _by_name(given)[wanting[0].name].verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize(
+    ("rules", "days", "verdict", "advice"),
+    [
+        ({}, (7, 30), Verdict.GOOD, ""),
+        ({}, (0, 30), Verdict.WARNING, "s3-lifecycle.json"),
+        ({}, (0, 0), Verdict.WARNING, "s3-lifecycle.json"),
+        ({"in/": 17, "sent/": 3, "rejected/": 7, "out/": 30}, (0, 0), Verdict.GOOD, ""),
+        ({"": 30}, (0, 0), Verdict.GOOD, ""),
+        ({"in/": 17, "sent/": 3, "rejected/": 7}, (0, 30), Verdict.GOOD, ""),
+        ({"in/": 17}, (7, 30), Verdict.WARNING, "EDIT_STUDIO_INPUT_RETENTION_DAYS=0"),
+        ({"": 5}, (0, 0), Verdict.WARNING, "at least 9 days"),
+    ],
+)
+async def test_who_removes_old_pictures_is_told(
+    tmp_path: Path,
+    s3: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    rules: dict[str, int],
+    days: tuple[int, int],
+    verdict: Verdict,
+    advice: str,
+) -> None:
+    async def ruled(self: Storage) -> dict[str, int]:
+        return rules
+
+    # The S3 server of the tests has no rules of its own.
+    monkeypatch.setattr(Storage, "lifecycle_days", ruled)
+    inputs, outputs = days
+    settings = _settings(
+        **s3.settings,
+        redis_url=f"redis://127.0.0.1:{free_port()}/0",
+        input_retention_days=inputs,
+        output_retention_days=outputs,
+    )
+    found = _by_name(await run(settings))["S3 old pictures"]
+    assert (found.verdict, advice in found.advice) == (verdict, True)
+
+
+async def test_what_a_failover_may_lose_is_told(tmp_path: Path, s3: S3Server) -> None:
+    with RedisGroup(tmp_path / "group", replicas=1) as group:
+        settings = _settings(**group.settings, **s3.settings)
+        asynchronous = _by_name(await run(settings))
+        with group.first.client() as client:
+            client.config_set("min-replicas-to-write", "1")
+            client.config_set("min-replicas-max-lag", "5")
+            bounded = _by_name(await run(settings))
+            group.replicas[0].kill()
+            deadline = time.monotonic() + 10
+            while client.info("replication")["connected_slaves"] and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
+        alone = _by_name(await run(settings))
+    assert asynchronous["Redis failover"].verdict is Verdict.WARNING
+    assert "min-replicas-to-write 1" in asynchronous["Redis failover"].advice
+    assert bounded["Redis failover"].verdict is Verdict.GOOD
+    assert "loses the writes of the last moments" in bounded["Redis failover"].found
+    assert "two replicas" in alone["Redis failover"].advice
+    assert bounded["Redis persistence"].verdict is Verdict.GOOD

@@ -235,7 +235,7 @@ async def test_without_redis_the_answer_is_503(api: Api, frozen: Any) -> None:
     answer = await api.post("/process", json=GOOD)
     assert (answer.status, answer.json["code"], answer.json["retryable"]) == (503, "store_unavailable", True)
     ready = await api.get("//readyz")
-    assert (ready.status, ready.json) == (503, {"status": "not_ready", "store": "down", "storage": "ok"})
+    assert (ready.status, ready.json) == (503, {"status": "not_ready", "store": "down", "storage": "ok", "load": "ok"})
     assert (await api.get("//healthz")).status == 200
     assert b"edit_studio_store_up 0" in (await api.get("//metrics")).body
     frozen[1].thaw()

@@ -92,6 +92,8 @@ async def test_the_receipt_tells_every_turn_price_and_picture(api: Api) -> None:
         "estimated": 0.02,
         "actual": 0.02,
         "max": 0.5,
+        "quoted": None,
+        "budget": None,
         "lines": [line.model_dump() for line in LINES],
         "billed": 0.02,
         "unknown": 0.02,

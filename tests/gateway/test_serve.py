@@ -61,7 +61,7 @@ async def test_it_prints_its_address_serves_and_stops_on_sigterm(wired: Settings
             assert url.startswith("http://127.0.0.1:")
             async with aiohttp.ClientSession() as session:
                 async with session.get(f"{url}/readyz") as answer:
-                    assert await answer.json() == {"status": "ready", "store": "ok", "storage": "ok"}
+                    assert await answer.json() == {"status": "ready", "store": "ok", "storage": "ok", "load": "ok"}
                 # The connection is kept alive; the stop does not wait for it.
                 child.send_signal(signal.SIGTERM)
                 assert await child.wait() == 0

@@ -25,10 +25,12 @@ from gateway.app import all_routes, create_app
 from gateway.connections import CONNECTIONS
 from gateway.openapi import openapi_document
 from gateway.serve import Listener
-from shared.job import Course, JobState, StoredOutput
+from shared.edit import EditSpec
+from shared.job import Course, JobFailure, JobState, StoredOutput
 from shared.settings import Settings
+from shared.store.batches import NewBatch, NewItem
 from shared.store.leases import Leases
-from tests.conftest import make_job, take_one
+from tests.conftest import fresh_id, make_job, take_one
 from tests.servers import RedisServer, S3Server
 
 CONFORMANCE = [
@@ -45,11 +47,12 @@ _CALL_S = 20.0
 
 @dataclass
 class Served:
-    """A running gateway, a key with all scopes, and an edit that has ended."""
+    """A running gateway, a key with all scopes, an edit that has ended, a batch with an item that failed and one that waits."""
 
     url: str
     headers: dict[str, str]
     job_id: str
+    batch_id: str
 
 
 @pytest.fixture
@@ -67,6 +70,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Ite
             port=0,
             submits_per_minute=1_000_000,
             reads_per_minute=1_000_000,
+            operator_tenant="t1",
             **redis_server.settings,
             **s3_server.settings,
         )
@@ -100,7 +104,16 @@ def served(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Ite
                 thumbnails={"320": f"{key_of_result}.webp"},
             )
             await leases.finish(record, JobState.SUCCEEDED, Course(model="local-adjust", output=output))
-            return Served(url, {"Authorization": f"Bearer {key}"}, record.id)
+            batch_id, item = fresh_id("batch"), make_job()
+            await connections.batches.open(NewBatch(batch_id, "t1"))
+            error = JobFailure(code="invalid_json", message="no", retryable=False, by="caller", stage="reading", billed=False)
+            items = [
+                NewItem(fresh_id(), "none", EditSpec(), 900, failed=Course(error=error)),
+                NewItem(item.id, "a", item.spec, 900),
+            ]
+            await connections.batches.stage(batch_id, items, first_index=0, bulk=True, request_id="req", key_id="k1")
+            await connections.batches.commit(batch_id, fingerprint="f")
+            return Served(url, {"Authorization": f"Bearer {key}"}, record.id, batch_id)
 
         try:
             yield asyncio.run_coroutine_threadsafe(start(), loop).result(_CALL_S)
@@ -125,6 +138,15 @@ def test_no_operation_answers_outside_of_the_document(schema: BaseSchema, label:
 def test_operations_on_an_edit_that_exists_keep_to_the_document(schema: BaseSchema, label: str, served: Served) -> None:
     def check(case: schemathesis.Case) -> None:
         case.path_parameters["id"] = served.job_id
+        case.call_and_validate(base_url=served.url, headers=served.headers, checks=CONFORMANCE, timeout=_CALL_S)
+
+    try_all(schema, label, check)
+
+
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if "/batches/{id}" in label])
+def test_operations_on_a_batch_that_exists_keep_to_the_document(schema: BaseSchema, label: str, served: Served) -> None:
+    def check(case: schemathesis.Case) -> None:
+        case.path_parameters["id"] = served.batch_id
         case.call_and_validate(base_url=served.url, headers=served.headers, checks=CONFORMANCE, timeout=_CALL_S)
 
     try_all(schema, label, check)

@@ -67,7 +67,7 @@ def test_a_queued_edit_is_shown_with_what_is_known() -> None:
     shown = view(a_record())
     assert (shown["status"], shown["object"], shown["requested_model"], shown["model"]) == ("queued", "edit", None, None)
     assert shown["progress"] == {"stage": "queued", "waiting_on": "worker", "queue_position": None, "eta_s": None}
-    assert shown["cost"] == {"estimated": None, "actual": None, "max": 0.5, "lines": []}
+    assert shown["cost"] == {"estimated": 0.0, "actual": None, "max": 0.5, "quoted": None, "budget": None, "lines": []}
     assert shown["input"] == {"width": 600, "height": 400, "format": "png", "bytes": 466_706, "sha256": "0" * 64}
     assert (shown["created_at"], shown["started_at"], shown["error"]) == ("2026-01-01T00:00:00.123Z", None, None)
     assert shown["metadata"] == {"order": "7"}
@@ -122,7 +122,7 @@ def test_a_failed_edit_shows_the_workers_account() -> None:
     failure = JobFailure(code="moderated", message="no", retryable=False, by="provider", stage="editing", billed=None)
     course = Course(error=failure, lines=(CostLine(attempt=1, model="m", usd=0.02, billed=None),))
     shown = view(a_record(JobState.FAILED, course=course.model_dump_json(), error_code="moderated", cost_micro_usd="0"))
-    assert shown["error"] == failure.model_dump()
+    assert shown["error"] == failure.model_dump(mode="json")
     assert (shown["cost"]["actual"], shown["cost"]["lines"][0]["billed"], shown["output"]) == (0.0, None, None)
 
 
@@ -139,6 +139,8 @@ def test_an_end_that_a_script_decided_is_told_by_the_codes_title(code: str, call
         "by": "service",
         "stage": "editing",
         "billed": billed,
+        "line": None,
+        "errors": [],
     }
 
 

@@ -244,3 +244,22 @@ def test_a_pinned_model_refuses_options_and_names_those_who_honour_them() -> Non
 )
 def test_what_can_work_passes(options: dict[str, Any]) -> None:
     check_pinned(make_spec(**options), CATALOG)
+
+
+def test_quoted_models_are_chosen_in_their_order_and_no_others() -> None:
+    spec = make_spec(prompt=BLUE, models=("flux-kontext-pro", "qwen-edit"), quoted_usd=1.0)
+    found = chosen_for(spec)
+    assert ([found.model.id, *(c.model.id for c in found.others)], found.mode) == (["flux-kontext-pro", "qwen-edit"], "pinned")
+    assert found.reason == "The first of the quoted models that can do it"
+    assert codes(found)["qwen-edit-plus"] == "not_pinned"
+    down = recommend(
+        spec, catalog=CATALOG, now=Circumstances(configured=ALL, upright_size=(600, 400), down=("flux-kontext-pro",))
+    )
+    assert down.model.id == "qwen-edit"
+
+
+def test_a_quoted_model_that_has_become_dearer_is_left_out() -> None:
+    found = chosen_for(make_spec(prompt=BLUE, models=("flux-kontext-pro", "qwen-edit"), quoted_usd=0.02))
+    assert (found.model.id, codes(found)["flux-kontext-pro"]) == ("qwen-edit", "max_cost")
+    with pytest.raises(NoCapableModel, match=r"more than was quoted"):
+        chosen_for(make_spec(prompt=BLUE, models=("flux-kontext-pro",), quoted_usd=0.02))

@@ -47,6 +47,8 @@ async def everything(storage: Storage, key: str, folder: Path) -> dict[str, Base
         "head": storage.head(key),
         "stream": streamed(),
         "keys_under": storage.keys_under(key),
+        "folders_under": storage.folders_under("in/", limit=1),
+        "lifecycle_days": storage.lifecycle_days(),
         "delete": storage.delete([key]),
     }
     answers = await asyncio.gather(*calls.values(), return_exceptions=True)
@@ -115,6 +117,29 @@ async def test_a_listing_is_bounded(make_settings: Callable[..., Settings], s3_s
         (folder / f"{number:04}").touch()
     keys = await storage.keys_under("in/")
     assert (len(keys), keys[0], keys[-1]) == (1_000, "in/0000", "in/0999")
+
+
+async def test_folders_are_listed_in_order_whatever_lies_beside_them(
+    make_settings: Callable[..., Settings], s3_server: S3Server
+) -> None:
+    storage = Storage(make_settings(**s3_server.settings, s3_bucket=f"folders-{os.urandom(4).hex()}"))
+    await storage.ensure_bucket()
+    for name in ("a-b", "a", "b"):
+        for number in range(2):
+            await storage.put(f"in/{name}/{number}/0.png", b"x", content_type="image/png")
+    folder = s3_server.objects / storage._bucket / "in"
+    for number in range(150):
+        (folder / f"0{number:03}").touch()
+    assert await storage.folders_under("in/", limit=100) == ["a-b", "a", "b"]
+    assert await storage.folders_under("in/", limit=1) == ["a-b"]
+    assert await storage.folders_under("in/", after="a-b", limit=1) == ["a"]
+    assert await storage.folders_under("in/a/", after="0", limit=9) == ["1"]
+    assert await storage.folders_under("in/", after="b", limit=1) == []
+    assert await storage.folders_under("nothing/", limit=1) == []
+
+
+async def test_a_server_without_lifecycle_rules_has_none(storage: Storage) -> None:
+    assert await storage.lifecycle_days() == {}
 
 
 async def test_a_link_leads_to_the_object_and_cannot_be_bent(storage: Storage, key: str, http: aiohttp.ClientSession) -> None:

@@ -79,7 +79,7 @@ async def test_an_edits_whole_life_costs_at_most_so_many_commands(real_redis: Ar
     assert found["evalsha"] == 6 * _EDITS + 1
     assert found["eval"] == 0
     # Of them 6 tell that a model returned a picture twice, and 12 are what is learned from the call.
-    assert found.total() <= 96 * _EDITS, found.most_common()
+    assert found.total() <= 110 * _EDITS, found.most_common()
 
 
 async def test_the_cost_of_taking_does_not_grow_with_what_is_running(real_redis: ArqRedis, settings: Settings) -> None:
@@ -102,6 +102,7 @@ async def test_an_idle_workers_round_costs_at_most_so_many_commands(real_redis: 
     scripts = Scripts(real_redis, timeout_s=2.0)
     leases, outbox, count = Leases(scripts, settings), Outbox(scripts), Count(real_redis)
     await _warm(scripts)
+    await leases.renew("w1", slots=32, providers=("local",), held=())
     costs = {}
     for name, act in (
         ("reap", leases.reap()),

@@ -96,6 +96,8 @@ def values_in(server: RedisServer) -> list[bytes]:
             match client.type(key):
                 case b"string":
                     found.append(client.get(key))
+                case b"stream":
+                    found += [part for _, fields in client.xrange(key) for pair in fields.items() for part in pair]
                 case b"hash":
                     found.extend(part for pair in client.hgetall(key).items() for part in pair)
                 case b"zset":

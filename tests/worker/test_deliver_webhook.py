@@ -134,7 +134,9 @@ async def test_waits_are_spread_by_a_fifth_either_way(bench: Bench, receivers: A
     receiver.answers = [500]
     deliveries = [await bench.outbox.add_test("acme", url) for _ in range(30)]
     before_s = time.time()
-    await bench.send(webhook_schedule_s=(0, 10_000))
+    for _ in range(8):
+        # At most 4 to one address at once.
+        await bench.send(webhook_schedule_s=(0, 10_000))
     waits_s = [await bench.wait_s(delivery, since_s=before_s) for delivery in deliveries]
     assert min(waits_s) < 10_000 < max(waits_s)
     assert len({round(wait_s) for wait_s in waits_s}) > 10

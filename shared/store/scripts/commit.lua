@@ -1,25 +1,26 @@
--- One step makes a whole staged batch visible. Items keep `at=staged` in their hash: `take` reads the queue, not the field.
--- KEYS: batch:{id}   ARGV: batch tenant lane deadline_ms
-local staged = 'batch:' .. ARGV[1] .. ':staged'
-if redis.call('HGET', KEYS[1], 'state') ~= 'staging' then return tonumber(redis.call('HGET', KEYS[1], 'total') or '0') end
-local total, t = redis.call('ZCARD', staged), now()
-local queue = 'ready:' .. ARGV[3] .. ':' .. ARGV[2]
-redis.call('ZUNIONSTORE', queue, 2, queue, staged)
-local index = 'tjobs:' .. ARGV[2]
-local ids = redis.call('ZRANGE', staged, 0, -1)
-for from = 1, #ids, 500 do
-  local due, listed = {}, {}
-  for i = from, math.min(from + 499, #ids) do
-    due[#due + 1] = int(t + tonumber(ARGV[4])); due[#due + 1] = ids[i]
-    listed[#listed + 1] = int(t); listed[#listed + 1] = ids[i]
+-- One step makes a whole expanded batch a promise. Answers how many items it has; -1: it is gone.
+-- KEYS: batch:{id}   ARGV: batch fingerprint listed_ms
+local b = KEYS[1]
+local v = load_batch(ARGV[1])
+if not v then return -1 end
+if v.state ~= 'expanding' then return v.total end
+local t, total = now(), redis.call('ZCARD', b .. ':items')
+redis.call('ZREM', 'batches', ARGV[1])
+local idem = redis.call('HGET', b, 'idem')
+if idem ~= '' then redis.call('HSET', idem, 'fp', ARGV[2]) end
+v.state, v.total, v.left = 'running', total, total - v.failed
+redis.call('HSET', b, 'state', 'running', 'total', total, 'left', v.left, 'broken', v.failed, 'failed_before', v.failed, 'ended_before', v.failed)
+redis.call('ZADD', 'tbatches:' .. v.tenant, int(t), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', 'tbatches:' .. v.tenant, '-inf', int(t - tonumber(ARGV[3])))
+redis.call('PEXPIRE', 'tbatches:' .. v.tenant, ARGV[3])
+tell(v.tenant, 'batch.running', ARGV[1])
+redis.call('PEXPIRE', 'feed:' .. v.tenant, ARGV[3])
+if v.left == 0 then complete_batch(ARGV[1], v, t) else
+  if v.gate > 0 then
+    -- Lines that failed before they began are no part of the canary.
+    v.gate = v.gate + v.failed
+    redis.call('HSET', b, 'gate', v.gate)
   end
-  redis.call('ZADD', 'timers', unpack(due))
-  redis.call('ZADD', index, unpack(listed))
+  promote(ARGV[1], v, 500)
 end
-redis.call('DEL', staged)
-redis.call('HSET', KEYS[1], 'state', 'open', 'total', total, 'left', total, 'created', int(t))
-redis.call('HINCRBY', 'open', ARGV[2], total)
-redis.call('SADD', 'lanes', ARGV[3])
-if total > 0 then join_turn(ARGV[3], ARGV[2]) end
-redis.call('PUBLISH', 'wake', ARGV[3])
 return total

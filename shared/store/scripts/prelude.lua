@@ -12,10 +12,12 @@ end
 local function int(n) return string.format('%.0f', n) end
 
 local function load(id)
-  local v = redis.call('HMGET', 'job:' .. id, 'state', 'gen', 'at', 'tenant', 'lane', 'batch', 'kills', 'rank', 'deadline', 'cancel', 'hook')
+  local v = redis.call('HMGET', 'job:' .. id, 'state', 'gen', 'at', 'tenant', 'lane', 'batch', 'kills', 'rank', 'deadline', 'cancel', 'hook',
+    'created', 'reserved', 'key')
   if not v[1] then return nil end
   return {state = v[1], gen = tonumber(v[2]), at = v[3], tenant = v[4], lane = v[5], batch = v[6] or '', kills = tonumber(v[7] or '0'),
-          rank = v[8], deadline = tonumber(v[9]), cancel = v[10] == '1', hook = v[11] or ''}
+          rank = v[8], deadline = tonumber(v[9]), cancel = v[10] == '1', hook = v[11] or '', created = tonumber(v[12]),
+          reserved = tonumber(v[13] or '0'), key = v[14] or ''}
 end
 
 -- Every visible change: the version is the ETag and the event id of the stream; the channel wakes those who wait.
@@ -29,6 +31,68 @@ local function leave(id, j)
   redis.call('SREM', 'active:lane:' .. j.lane, id)
   redis.call('SREM', 'active:tenant:' .. j.tenant, id)
   redis.call('ZREM', 'ready:' .. j.lane .. ':' .. j.tenant, id)
+  if j.batch ~= '' and j.state == 'running' then redis.call('HINCRBY', 'batch:' .. j.batch, 'running', -1) end
+end
+
+-- Months since year 0 of the civil calendar, UTC. Source: H. Hinnant, "chrono-compatible low-level date algorithms".
+local function month_of(day)
+  local z = day + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local mp = math.floor((5 * (doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))) + 2) / 153)
+  return (yoe + era * 400) * 12 + mp + 2
+end
+
+-- What counts a tenant's money in the day and the month (UTC) of a time: `spent`, and `reserved` by unfinished edits, in 1e-6 USD.
+local function periods(tenant, t)
+  local day = math.floor(t / DAY_MS)
+  return {{name = 'daily', key = 'spend:' .. tenant .. ':d' .. int(day), keep_ms = 40 * DAY_MS},
+          {name = 'monthly', key = 'spend:' .. tenant .. ':m' .. int(month_of(day)), keep_ms = 400 * DAY_MS}}
+end
+
+-- The limits that a tenant has, each as {name, limit, left}.
+local function limits_of(tenant, t)
+  local found, limits = {}, redis.call('HMGET', 'tenant:' .. tenant, 'daily_limit', 'monthly_limit')
+  for i, period in ipairs(periods(tenant, t)) do
+    if limits[i] then
+      local v = redis.call('HMGET', period.key, 'spent', 'reserved')
+      found[#found + 1] = {period.name, limits[i], math.max(0, tonumber(limits[i]) - tonumber(v[1] or '0') - tonumber(v[2] or '0'))}
+    end
+  end
+  return found
+end
+
+-- The one of `limits` that so much more would break, as {name, limit, left}; nil: none.
+local function broken_limit(limits, more)
+  for _, l in ipairs(limits) do
+    if more > 0 and more > l[3] then return {l[1], l[2], int(l[3])} end
+  end
+end
+
+-- The limits as they are kept with an edit: daily limit, left of it, monthly limit, left of it.
+local function keep_limits(id, limits)
+  if #limits == 0 then return end
+  local of = {daily = ',', monthly = ','}
+  for _, l in ipairs(limits) do of[l[1]] = l[2] .. ',' .. int(l[3]) end
+  redis.call('HSET', 'job:' .. id, 'budget', of.daily .. ',' .. of.monthly)
+end
+
+-- `field` is `reserved` or `spent`. An edit's money counts in the periods in which it was accepted.
+local function count_money(tenant, created, batch, field, amount)
+  if amount == 0 then return end
+  for _, period in ipairs(periods(tenant, created)) do
+    redis.call('HINCRBY', period.key, field, int(amount))
+    redis.call('PEXPIRE', period.key, period.keep_ms)
+  end
+  if batch ~= '' then redis.call('HINCRBY', 'batch:' .. batch, field, int(amount)) end
+end
+
+-- The tenant's feed, in order; what it loses at its end is older than anybody may ask for.
+-- `nth`: '' except for what happens to the same one again, as a second hold does: that is another event.
+local function tell(tenant, kind, id, nth)
+  redis.call('XADD', 'feed:' .. tenant, 'MAXLEN', '~', 100000, '*', 'type', kind, 'id', id, 'nth', nth or '')
+  redis.call('PUBLISH', 'changed', 'feed:' .. tenant)
 end
 
 -- A tenant with work takes part in the turns of its lane; a newcomer starts at the lane's clock, so that idling saves up nothing.
@@ -39,8 +103,16 @@ local function join_turn(lane, tenant)
   redis.call('ZADD', 'turn:' .. lane, tostring(math.max(clock, own)), tenant)
 end
 
--- Rank is kept over retries: a job that was given back goes to the front of its tenant's queue.
+-- Rank is kept over retries: a job that was given back goes to the front of its tenant's queue. An item of a held batch waits apart.
 local function to_ready(id, j)
+  if j.batch ~= '' and redis.call('HGET', 'batch:' .. j.batch, 'state') == 'held' then
+    redis.call('SREM', 'batch:' .. j.batch .. ':window', id)
+    redis.call('HSET', 'job:' .. id, 'state', 'queued', 'at', 'staged', 'lane', j.lane, 'waiting_on', 'worker')
+    redis.call('ZADD', 'batch:' .. j.batch .. ':staged', j.rank, id)
+    redis.call('ZADD', 'timers', int(j.deadline), id)
+    changed(id)
+    return
+  end
   redis.call('HSET', 'job:' .. id, 'state', 'queued', 'at', 'ready', 'lane', j.lane, 'waiting_on', 'worker')
   redis.call('ZADD', 'ready:' .. j.lane .. ':' .. j.tenant, j.rank, id)
   redis.call('SADD', 'lanes', j.lane)
@@ -50,15 +122,153 @@ local function to_ready(id, j)
   redis.call('PUBLISH', 'wake', j.lane)
 end
 
--- One delivery for one event; HSETNX makes a second one with the same name impossible.
-local function event(id, j, kind, url)
-  local name = string.gsub(id, '^%a+_', '') .. '_' .. string.gsub(kind, '^.*%.', '')
-  local key = 'whd:whd_' .. name
+-- Deliveries wait in a line per address (scheme, host and port), and `outbox` says when each line is to be looked at: a receiver
+-- that takes nothing holds up its own line and no other.
+local function line_of(url) return string.lower(string.match(url, '^%a+://[^/?#]*') or '') end
+
+-- When the line is to be looked at: when its earliest delivery is due, but not while 4 are being sent; the end of one plans anew.
+-- True if that is now.
+local function plan_line(line, t)
+  local first = redis.call('ZRANGE', 'outbox:' .. line, 0, 0, 'WITHSCORES')
+  if not first[1] then
+    redis.call('ZREM', 'outbox', line)
+    return false
+  end
+  local due = tonumber(first[2])
+  redis.call('ZREMRANGEBYSCORE', 'sends:' .. line, '-inf', int(t))
+  if redis.call('ZCARD', 'sends:' .. line) >= 4 then due = math.max(due, tonumber(redis.call('ZRANGE', 'sends:' .. line, 0, 0, 'WITHSCORES')[2])) end
+  redis.call('ZADD', 'outbox', int(due), line)
+  return due <= t
+end
+
+local function queue_delivery(delivery, url, due)
+  redis.call('ZADD', 'outbox:' .. line_of(url), int(due), delivery)
+  redis.call('ZADD', 'outbox', 'LT', int(due), line_of(url))
+end
+
+-- One delivery of one event to one address; HSETNX makes a second one with the same name impossible. `endpoint`: '' for the edit's own URL.
+local function deliver(id, tenant, kind, url, endpoint, nth)
+  local name = string.gsub(id, '^%a+_', '') .. '_' .. string.gsub(kind, '^.*%.', '') .. (nth or '')
+  local delivery = 'whd_' .. name .. (endpoint ~= '' and string.gsub(endpoint, '^%a+', '') or '')
+  local key = 'whd:' .. delivery
   if redis.call('HSETNX', key, 'event_id', 'evt_' .. name) == 0 then return end
-  local t = int(now())
-  redis.call('HSET', key, 'tenant', j.tenant, 'job', id, 'event', kind, 'url', url, 'state', 'pending', 'tries', 0, 'created', t, 'next', t)
-  redis.call('ZADD', 'outbox', t, 'whd_' .. name)
+  local t = now()
+  redis.call('HSET', key, 'tenant', tenant, 'job', id, 'event', kind, 'url', url, 'state', 'pending', 'tries', 0, 'created', int(t), 'next', int(t))
+  if endpoint ~= '' then redis.call('HSET', key, 'endpoint', endpoint) end
+  queue_delivery(delivery, url, t)
+  -- The tenant's deliveries by their time, for a week.
+  redis.call('ZREMRANGEBYSCORE', 'whds:' .. tenant, '-inf', int(t - 7 * DAY_MS))
+  redis.call('ZADD', 'whds:' .. tenant, int(t), delivery)
+  redis.call('PEXPIRE', 'whds:' .. tenant, 7 * DAY_MS)
   redis.call('PUBLISH', 'wake', 'outbox')
+end
+
+-- What `announce` reads: the tenant's enabled endpoints as JSON [[id, url, ",kind,kind,"]…]. To be called after every change of one.
+local function publish_endpoints(tenant)
+  local enabled = {}
+  for _, id in ipairs(redis.call('ZRANGE', 'endpoints:' .. tenant, 0, -1)) do
+    local v = redis.call('HMGET', 'endpoint:' .. id, 'state', 'url', 'events')
+    if v[1] == 'enabled' then enabled[#enabled + 1] = {id, v[2], v[3]} end
+  end
+  if #enabled == 0 then redis.call('HDEL', 'tenant:' .. tenant, 'endpoints')
+  else redis.call('HSET', 'tenant:' .. tenant, 'endpoints', cjson.encode(enabled)) end
+end
+
+-- An event into the feed and to those of the tenant's endpoints that want it. `endpoints`: JSON [[id, url, ",kind,kind,"]…], the enabled ones.
+local function announce(id, tenant, kind, nth)
+  tell(tenant, kind, id, nth)
+  local endpoints = redis.call('HGET', 'tenant:' .. tenant, 'endpoints')
+  if not endpoints then return end
+  for _, e in ipairs(cjson.decode(endpoints)) do
+    if e[3] == '' or string.find(e[3], ',' .. kind .. ',', 1, true) then deliver(id, tenant, kind, e[2], e[1], nth) end
+  end
+end
+
+local function batch_event(batch, v, kind, nth)
+  announce(batch, v.tenant, kind, nth)
+  if v.url ~= '' and string.find(v.events, string.gsub(kind, '^.*%.', ''), 1, true) then deliver(batch, v.tenant, kind, v.url, '', nth) end
+end
+
+local function load_batch(batch)
+  local v = redis.call('HMGET', 'batch:' .. batch, 'state', 'tenant', 'total', 'left', 'failed', 'gate', 'stop_rate', 'failed_before', 'ended_before',
+    'window', 'url', 'events', 'retention_ms')
+  if not v[1] then return nil end
+  return {state = v[1], tenant = v[2], total = tonumber(v[3] or '0'), left = tonumber(v[4] or '0'), failed = tonumber(v[5] or '0'), gate = tonumber(v[6] or '0'),
+          stop_rate = tonumber(v[7] or '0'), failed_before = tonumber(v[8] or '0'), ended_before = tonumber(v[9] or '0'), window = tonumber(v[10] or '0'),
+          url = v[11] or '', events = v[12] or '', retention_ms = tonumber(v[13] or '0')}
+end
+
+-- The next items of a running batch into their queues, no more at once than its window: queues stay short, and a hold or a cancel is quick.
+local function promote(batch, v, most)
+  local b = 'batch:' .. batch
+  local inside = redis.call('SCARD', b .. ':window')
+  local room = math.min(most, v.window - inside)
+  if v.gate > 0 then room = math.min(room, v.gate - inside - (v.total - v.left)) end
+  if room < 1 then return 0 end
+  local popped, moved = redis.call('ZPOPMIN', b .. ':staged', room), 0
+  for i = 1, #popped, 2 do
+    local j = load(popped[i])
+    if j and j.state == 'queued' then
+      redis.call('SADD', b .. ':window', popped[i])
+      to_ready(popped[i], j)
+      moved = moved + 1
+    end
+  end
+  return moved
+end
+
+-- Nothing more of it starts until it is released; what runs, ends.
+local function hold(batch, v, reason)
+  local b = 'batch:' .. batch
+  for _, id in ipairs(redis.call('SMEMBERS', b .. ':window')) do
+    local j = load(id)
+    if j and j.state == 'queued' and j.at == 'ready' then
+      redis.call('ZREM', 'ready:' .. j.lane .. ':' .. j.tenant, id)
+      redis.call('SREM', b .. ':window', id)
+      redis.call('HSET', 'job:' .. id, 'at', 'staged')
+      redis.call('ZADD', b .. ':staged', j.rank, id)
+    end
+  end
+  redis.call('HSET', b, 'state', 'held', 'held_reason', reason)
+  redis.call('HINCRBY', b, 'version', 1)
+  redis.call('PUBLISH', 'changed', batch)
+  local holds = redis.call('HINCRBY', b, 'holds', 1)
+  batch_event(batch, v, 'batch.held', holds > 1 and int(holds) or '')
+end
+
+local function complete_batch(batch, v, t)
+  local b = 'batch:' .. batch
+  local state = v.state
+  if state ~= 'canceled' then state = (v.failed > 0 or tonumber(redis.call('HGET', b, 'canceled') or '0') > 0) and 'completed_with_errors' or 'completed' end
+  redis.call('HSET', b, 'state', state, 'finished', int(t), 'expires', int(t + v.retention_ms))
+  redis.call('PEXPIRE', b, int(v.retention_ms))
+  redis.call('PEXPIRE', b .. ':items', int(v.retention_ms))
+  redis.call('ZREM', 'batches', batch)
+  batch_event(batch, v, 'batch.completed')
+end
+
+local function batch_item_ended(id, j, state, t)
+  local b = 'batch:' .. j.batch
+  redis.call('ZREM', b .. ':staged', id)
+  redis.call('SREM', b .. ':window', id)
+  redis.call('HINCRBY', b, state, 1)
+  redis.call('HINCRBY', b, 'left', -1)
+  redis.call('HINCRBY', b, 'version', 1)
+  redis.call('PUBLISH', 'changed', j.batch)
+  if redis.call('EXISTS', 'twins:' .. id) == 1 then
+    redis.call('ZADD', 'following', int(t), id)
+    redis.call('PUBLISH', 'wake', 'batches')
+  end
+  local v = load_batch(j.batch)
+  local ended = v.total - v.left
+  if v.left == 0 then complete_batch(j.batch, v, t)
+  elseif v.state == 'running' then
+    local counted = ended - v.ended_before
+    if v.gate > 0 and ended >= v.gate then hold(j.batch, v, 'canary')
+    elseif v.stop_rate > 0 and counted >= math.min(20, v.total - v.ended_before) and (v.failed - v.failed_before) / counted > v.stop_rate then
+      hold(j.batch, v, 'failure_rate')
+    elseif redis.call('SCARD', b .. ':window') <= v.window / 2 then promote(j.batch, v, 250) end
+  end
 end
 
 -- The only way into a terminal state. `fields` are written beside it (course, cost, error).
@@ -68,19 +278,21 @@ local function finish(id, j, state, retention_ms, fields)
   local from = j.state
   redis.call('HSET', key, 'state', state, 'at', '', 'waiting_on', '', 'finished', int(t), 'expires', int(t + retention_ms), unpack(fields))
   redis.call('PEXPIRE', key, int(retention_ms))
-  redis.call('HINCRBY', 'open', j.tenant, -1)
+  redis.call('HINCRBY', j.batch == '' and 'open' or 'open:batches', j.tenant, -1)
   redis.call('HINCRBY', 'totals', state, 1)
   changed(id)
+  announce(id, j.tenant, 'edit.' .. state)
   if string.find(j.hook, state, 1, true) then
-    event(id, j, 'edit.' .. state, cjson.decode(redis.call('HGET', key, 'spec')).webhook_url)
+    deliver(id, j.tenant, 'edit.' .. state, cjson.decode(redis.call('HGET', key, 'spec')).webhook_url, '')
   end
-  local usage = 'usage:' .. j.tenant .. ':' .. int(math.floor(t / DAY_MS))
-  redis.call('HINCRBY', usage, state, 1)
-  redis.call('HINCRBY', usage, 'micro_usd', tonumber(redis.call('HGET', key, 'cost_micro_usd') or '0'))
-  if j.batch ~= '' then
-    local b = 'batch:' .. j.batch
-    redis.call('HINCRBY', b, state, 1)
-    if redis.call('HINCRBY', b, 'left', -1) == 0 then redis.call('HSET', b, 'state', 'done', 'finished', int(t)) end
-  end
+  local v = redis.call('HMGET', key, 'cost_micro_usd', 'call_model')
+  local cost = tonumber(v[1] or '0')
+  count_money(j.tenant, j.created, j.batch, 'reserved', -j.reserved)
+  count_money(j.tenant, j.created, j.batch, 'spent', cost)
+  local usage, what = 'usage:' .. j.tenant .. ':' .. int(math.floor(j.created / DAY_MS)), '|' .. (v[2] or '') .. '|' .. j.key
+  redis.call('HINCRBY', usage, state .. what, 1)
+  if cost > 0 then redis.call('HINCRBY', usage, 'micro_usd' .. what, int(cost)) end
+  redis.call('PEXPIRE', usage, 400 * DAY_MS)
+  if j.batch ~= '' then batch_item_ended(id, j, state, t) end
   return from
 end

@@ -1,4 +1,4 @@
--- Looks at everything that is due in `timers`, at most ARGV[4] a call. Answers {rescued, readied, failed, dropped}.
+-- Looks at everything that is due in `timers`, at most ARGV[4] a call. Answers {rescued, readied, failed}.
 -- Outage guard: if nobody called this for half a lease, nobody could renew either; then leases are let run for one more.
 -- KEYS: timers   ARGV: lease_ms max_kills retention_ms limit
 local t, lease = now(), tonumber(ARGV[1])
@@ -11,7 +11,7 @@ if t - last > lease / 2 then
   redis.call('SET', 'reap:grace', int(grace_until))
 end
 local grace = t < grace_until
-local rescued, readied, failed, dropped = 0, 0, 0, 0
+local rescued, readied, failed = 0, 0, 0
 
 local function rescue(id, j)
   local kills = redis.call('HINCRBY', 'job:' .. id, 'kills', 1)
@@ -20,6 +20,7 @@ local function rescue(id, j)
   elseif kills >= tonumber(ARGV[2]) then
     finish(id, j, 'failed', tonumber(ARGV[3]), {'error_code', 'worker_crashed', 'cost_micro_usd', 0})
     redis.call('ZADD', 'dead', int(t), id)
+    redis.call('ZREMRANGEBYRANK', 'dead', 0, -10001)
   else
     leave(id, j)
     if kills >= 2 then j.lane = 'suspect' end
@@ -27,19 +28,11 @@ local function rescue(id, j)
   end
 end
 
--- Staging that was abandoned: nothing was promised for it.
-local function drop(id, j)
-  redis.call('ZREM', 'timers', id)
-  redis.call('DEL', 'job:' .. id, 'batch:' .. j.batch, 'batch:' .. j.batch .. ':items', 'batch:' .. j.batch .. ':staged')
-  dropped = dropped + 1
-end
-
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'timers', '-inf', int(t), 'LIMIT', 0, tonumber(ARGV[4]))) do
   local j = load(id)
   if not j or TERMINAL[j.state] then redis.call('ZREM', 'timers', id)
   elseif j.state == 'running' then
     if grace then redis.call('ZADD', 'timers', int(t + lease / 4), id) else rescue(id, j) end
-  elseif j.at == 'staged' and redis.call('HGET', 'batch:' .. j.batch, 'state') ~= 'open' then drop(id, j)
   elseif j.deadline <= t then
     finish(id, j, 'failed', tonumber(ARGV[3]), {'error_code', 'deadline_exceeded', 'cost_micro_usd', 0})
     failed = failed + 1
@@ -48,4 +41,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'timers', '-inf', int(t), 'LIMIT
     readied = readied + 1
   else redis.call('ZADD', 'timers', int(j.deadline), id) end
 end
-return {rescued, readied, failed, dropped}
+return {rescued, readied, failed}

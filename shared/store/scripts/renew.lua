@@ -5,7 +5,8 @@ local t, out = now(), {}
 if ARGV[5] == '1' then
   redis.call('ZREM', 'workers', ARGV[1])
 else
-  redis.call('ZADD', 'workers', int(t), ARGV[1])
+  -- Those that were killed did not leave: a newcomer forgets them.
+  if redis.call('ZADD', 'workers', int(t), ARGV[1]) == 1 then redis.call('ZREMRANGEBYSCORE', 'workers', '-inf', int(t - DAY_MS)) end
   redis.call('SET', KEYS[1], ARGV[2] .. ' ' .. ARGV[3], 'PX', 60000)
   for provider in string.gmatch(ARGV[3], '[^,]+') do redis.call('ZADD', 'providers', int(t), provider) end
 end

@@ -66,6 +66,7 @@ local function take_one(L)
   redis.call('HSETNX', key, 'started', int(t))
   redis.call('HSET', key, 'state', 'running', 'gen', gen, 'at', '', 'worker', worker, 'waiting_on', '')
   changed(id)
+  if j.batch == '' then tell(tenant, 'edit.running', id) else redis.call('HINCRBY', 'batch:' .. j.batch, 'running', 1) end
   L.room, L.tokens = L.room - 1, L.tokens - 1
   out[#out + 1] = {id, redis.call('HGETALL', key)}
   given[#given + 1] = id .. ' ' .. gen

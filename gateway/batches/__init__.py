@@ -1,0 +1,1 @@
+"""Batches at the edge: read as a stream, expanded in chunks, answered item by item."""
