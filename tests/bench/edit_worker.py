@@ -18,6 +18,7 @@ from shared.job import Course, JobState
 from shared.parent import watch_parent
 from shared.queue import RUN_EDIT
 from shared.settings import load_settings
+from shared.store.batches import Batches
 from shared.store.changes import WAKE, Subscription
 from shared.store.connection import Scripts, open_redis
 from shared.store.leases import Leases
@@ -83,7 +84,7 @@ async def _run(slots: int, work: str) -> None:
             redis_pool=redis,
             ctx={"hands": hands, "runner": Runner(leases, act)},
         )
-        maintenance = Maintenance(leases, send_due, lease_s=settings.lease_s)
+        maintenance = Maintenance(leases, Batches(scripts, settings), send_due, lease_s=settings.lease_s)
         concerned = {"outbox": maintenance.poke, "cancel": hands.poke}
         news = Subscription(redis, WAKE, lambda what: concerned.get(what, worker.wake).set())
         await hands.beat()

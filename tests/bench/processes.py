@@ -124,10 +124,15 @@ class Stack:
 
     async def gateway(self) -> tuple[Child, str]:
         """A gateway process as users start it, and a key for it."""
+        key = await self.key()
+        return await self.start("gateway"), key
+
+    async def key(self) -> str:
+        """A key for gateways on this stack."""
         key, _ = await Tenants(self.scripts, self.settings).create_key(
             TENANT, tier="pro", scopes=frozenset({"read", "submit", "admin"}), name="bench"
         )
-        return await self.start("gateway"), key
+        return key
 
     async def finished_edit(self) -> str:
         """The id of an edit that has ended with a result, made by hand. No worker may run yet."""
@@ -149,11 +154,11 @@ class Stack:
 
 
 @asynccontextmanager
-async def stack(*, storage: bool = False, **overrides: Any) -> AsyncIterator[Stack]:
+async def stack(*, storage: bool = False, redis_options: dict[str, str] | None = None, **overrides: Any) -> AsyncIterator[Stack]:
     """Fresh servers; everything that was started on them ends with the block, in reverse order."""
     async with AsyncExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="edit-studio-bench-")))
-        server = exits.enter_context(RedisServer(folder / "redis", aof=True))
+        server = exits.enter_context(RedisServer(folder / "redis", aof=True, options=redis_options))
         fields: dict[str, Any] = {
             "secret": "only-for-the-bench-0123456789-0123456789",
             "port": 0,
