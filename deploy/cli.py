@@ -36,7 +36,7 @@ _BESIDE_A_STACK = ("keys", "tenants", "doctor")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exits with 0, with 1 when something failed (one message on stderr), with 2 for wrong usage."""
-    options, rest = _parser().parse_known_args(arguments)
+    options, rest = _read(arguments)
     if options.command in _MODULES:
         _become(options.command, rest, getattr(options, "data_dir", None))
     if rest:
@@ -59,6 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             demo(out=options.out, keep=options.keep, console=Console())
     except (*START_ERRORS, DemoFailed, ListenFailed, NoAccess) as error:
         sys.exit(f"edit-studio: {error}")
+
+
+def _read(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The options, and what is left over."""
+    options, rest = _parser().parse_known_args(arguments)
+    if options.command == "batch" and options.prompt is None and len(rest) == 1 and not rest[0].startswith("-"):
+        # Python 3.11 takes a word that may be missing only right behind the one before it; here an option stands between them.
+        options.prompt = rest.pop()
+    return options, rest
 
 
 def _become(command: str, rest: Sequence[str], data_dir: Path | None) -> None:

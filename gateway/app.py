@@ -10,6 +10,7 @@ from gateway.admission import admit
 from gateway.body import no_early_leave
 from gateway.connections import CONNECTIONS, Connections, Links, memory_budget
 from gateway.cors import allow_origins
+from gateway.fields import json_kinds
 from gateway.metrics import Metrics
 from gateway.openapi import openapi_route
 from gateway.pressure import PressureWatch
@@ -17,7 +18,8 @@ from gateway.problems import problems, set_common_headers
 from gateway.query import read_query
 from gateway.route import ROUTE, Call, Route
 from gateway.routes import (
-    admin,
+    admin_keys,
+    admin_tenants,
     batch_items,
     batches,
     events,
@@ -46,6 +48,7 @@ from shared.store.endpoints import Endpoints
 from shared.store.experience import Experiences
 from shared.store.feed import Feed
 from shared.store.jobs import Jobs
+from shared.store.overview import Overview
 from shared.store.quotes import Quotes
 from shared.store.tenants import Tenants
 from shared.store.uploads import Uploads
@@ -72,7 +75,8 @@ def all_routes() -> tuple[Route, ...]:
         feed,
         usage,
         reference,
-        admin,
+        admin_tenants,
+        admin_keys,
         health,
     )
     routes = tuple(route for module in modules for route in module.ROUTES)
@@ -86,6 +90,8 @@ def create_app(settings: Settings) -> web.Application:
     health.prepare(app)
     for route in all_routes():
         app.router.add_route(route.method, route.path, _endpoint(route), expect_handler=no_early_leave)
+        if route.body is not None and route.body.files and route.body.model is not None:
+            json_kinds(route.body.model)  # now, lest the first form holds up all other requests
     if settings.cors_origins:
         allow_origins(app, settings.cors_origins)
 
@@ -112,6 +118,7 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
     await check_durability(redis, settings)
     scripts = Scripts(redis, timeout_s=settings.redis_timeout_s)
+    stack.push_async_callback(scripts.close)
     storage = Storage(settings)
     await storage.ensure_bucket()
     changes = Changes(redis)
@@ -136,6 +143,7 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
         outbox=Outbox(scripts),
         endpoints=Endpoints(scripts),
         feed=Feed(scripts),
+        overview=Overview(scripts),
         changes=changes,
         metrics=Metrics(),
         memory=memory_budget(settings),

@@ -23,6 +23,7 @@ from shared.store.endpoints import Endpoints
 from shared.store.experience import Experiences
 from shared.store.feed import Feed
 from shared.store.jobs import Jobs
+from shared.store.overview import Overview
 from shared.store.quotes import Quotes
 from shared.store.tenants import Tenants
 from shared.store.uploads import Uploads
@@ -106,6 +107,7 @@ class Connections:
     outbox: Outbox
     endpoints: Endpoints
     feed: Feed
+    overview: Overview
     changes: Changes
     metrics: Metrics
     memory: MemoryBudget

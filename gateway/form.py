@@ -4,11 +4,11 @@ import contextlib
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from gateway.body import BodyReader
 from gateway.connections import Connections
-from gateway.fields import fields_of_texts, parse_json, pointer_to, refusal
+from gateway.fields import fields_of_texts, json_value, parse_json, pointer_to, refusal
 from gateway.multipart import MultipartParser, PartEnd, PartStart, boundary_of
 from gateway.pictures import REFERENCE_FILES, SINGLE_FILES
 from gateway.spool import Content, Spool
@@ -104,7 +104,7 @@ def _decoded(name: str, text: bytearray) -> str:
 def _merged(fields: dict[str, Any], text: str) -> dict[str, Any]:
     """`fields` and those of the JSON object `text`; no name may be in both."""
     try:
-        more = from_json(text)
+        more = json_value(text, pointer_to(REQUEST_PART))
     except ValueError as error:
         raise InvalidJson.at(pointer_to(REQUEST_PART), f"not JSON: {error}") from None
     if not isinstance(more, dict):

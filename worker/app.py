@@ -64,6 +64,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
         scripts = Scripts(redis, timeout_s=settings.redis_timeout_s)
+        stack.push_async_callback(scripts.close)
         await check_durability(redis, settings)
         storage = Storage(settings)
         await storage.ensure_bucket()

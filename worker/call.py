@@ -293,7 +293,6 @@ def call_end(held: Held, course: Course, *, is_ours: bool = False) -> CallEnd | 
         model=last.model,
         provider=last.provider,
         operation=held.record.spec.operation,
-        tenant=held.record.tenant,
         outcome=outcome,
         seconds=held.took_s if outcome == "good" else None,
         micro_usd=round(usd * 1e6),

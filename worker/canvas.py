@@ -7,6 +7,7 @@ where the result has none, the input's profile where the result has none.
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,9 @@ from worker.rewrap import rewrap
 
 _LOSSY = ("jpeg", "webp", "avif", "heic")
 _SENT_QUALITIES = (95, 85, 75)
+_THUMBNAIL_GAP = 1.5  # how far a picture is shrunk by whole numbers, which is cheap, before it is by the rest; 1 is not at all
 _PLACE_SIDE = 48  # pixels; a picture is compared with its place in a larger canvas at this size
+_PLACE_LEAST = 8  # pixels a side, before or after scaling; thinner pictures are not compared
 _PLACE_MEAN = 20  # levels of 255; models that repaint the picture itself stay below it
 
 
@@ -155,19 +158,26 @@ def default_format(info: PictureInfo) -> str:
     return info.format if info.format in OUTPUT_FORMATS else "png"
 
 
-def thumbnail(source: Path, width: int, *, max_pixels: int) -> bytes:
-    """A WebP in sRGB, at most `width` pixels wide and upright; smaller pictures keep their size."""
+def thumbnails(source: Path, widths: Sequence[int], *, max_pixels: int) -> list[bytes]:
+    """A WebP in sRGB for each width, at most so many pixels wide and upright; smaller pictures keep their size."""
     info = px.info_of(source, max_pixels)
-    full = info.upright_size
+    sizes = [_thumbnail_size(info.upright_size, width) for width in widths]
+    largest = max(sizes)
+    decoded, icc = px.decode(source, info, at_least=(largest[0] * 2, largest[1] * 2)), px.profile_of(source, info.mode)
+    made = []
+    for size in sizes:
+        image = px.to_srgb(decoded.image.resize(size, Image.Resampling.LANCZOS, reducing_gap=_THUMBNAIL_GAP), icc)
+        if decoded.alpha is not None:
+            image.putalpha(decoded.alpha.resize(size, Image.Resampling.LANCZOS, reducing_gap=_THUMBNAIL_GAP))
+        out = io.BytesIO()
+        image.save(out, "WEBP", quality=80, method=0, icc_profile=None)
+        made.append(out.getvalue())
+    return made
+
+
+def _thumbnail_size(full: tuple[int, int], width: int) -> tuple[int, int]:
     scale = min(1.0, width / full[0], 4 * width / full[1])
-    size = (max(1, round(full[0] * scale)), max(1, round(full[1] * scale)))
-    decoded = px.decode(source, info, at_least=(size[0] * 2, size[1] * 2))
-    image = px.to_srgb(decoded.image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0), px.profile_of(source, info.mode))
-    if decoded.alpha is not None:
-        image.putalpha(decoded.alpha.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
-    out = io.BytesIO()
-    image.save(out, "WEBP", quality=80, method=2, icc_profile=None)
-    return out.getvalue()
+    return max(1, round(full[0] * scale)), max(1, round(full[1] * scale))
 
 
 def read_mask(source: Path, size: tuple[int, int], mode: MaskMode, *, max_pixels: int) -> bytes:
@@ -239,8 +249,11 @@ def _check_place(received: Path, got: PictureInfo, source: Path, origin: Picture
     x, y = left + plan.inner[0] * across, top + plan.inner[1] * down
     place = (x, y, min(x + origin.upright_size[0] * across, right), min(y + origin.upright_size[1] * down, bottom))
     whole = (0, 0, *origin.upright_size)
-    # Coarser than either: dots and strips of a few pixels are not to be told apart after scaling.
     scaled = (place[2] - place[0], place[3] - place[1])
+    if min(*scaled, *origin.upright_size) < _PLACE_LEAST:
+        # Of so thin a strip half a pixel of what lies beside it is a large part.
+        return
+    # Coarser than either: dots are not to be told apart after scaling.
     grid = tuple(max(1, min(_PLACE_SIDE, int(min(sides)) // 4)) for sides in zip(scaled, origin.upright_size, strict=True))
     small = [
         px.flattened(decoded.image, decoded.alpha).convert("L").resize((grid[0], grid[1]), Image.Resampling.BOX, box=part)

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Literal
 
 from shared.candidates import Circumstances, Exclusion, candidates_for
@@ -100,15 +101,16 @@ class Chooser:
         return chosen
 
     def _under_way(self, course: Course, spec: EditSpec, called: Model, here: Circumstances) -> Recommendation:
-        """Nothing that was learned since counts: the call is paid."""
+        """Nothing that was learned since counts: the call is paid, at the price that was reserved, whatever it would cost now."""
         if called.provider not in self._providers:
             # Paid for, and nobody who took it could ask for the result: it waits for a worker with the provider's key.
             raise WrongLane(called.provider, delay_s=_LACKING_PROVIDER_S)
-        spec = spec.model_copy(update={"model": called.id, "provider": None, "max_cost": _left_usd(spec, course)})
+        spec = spec.model_copy(update={"model": called.id, "provider": None, "max_cost": None, "quoted_usd": None})
         try:
-            return recommend(spec, catalog=self._catalog, now=here)
+            found = recommend(spec, catalog=self._catalog, now=here)
         except NoCapableModel as error:
             raise _end_of(course, error) from None
+        return found if course.estimated_usd is None else replace(found, usd=Decimal(str(course.estimated_usd)))
 
     def _left_to_do(self, spec: EditSpec, course: Course) -> tuple[EditSpec, frozenset[str]]:
         """The wish after the attempts so far, and the models that they have used up."""

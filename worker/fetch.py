@@ -112,7 +112,10 @@ class GuardedHttp:
             if response.status not in _REDIRECTS or location is None:
                 return response
             response.close()
-            url = urljoin(str(target), location)
+            try:
+                url = urljoin(str(target), location)
+            except ValueError:
+                raise UrlNotAllowed("the URL redirects to one that is malformed") from None
         raise UrlFetchFailed("the URL redirects too often")
 
     def _route(self, url: str, home: URL | None) -> tuple[URL, aiohttp.ClientSession]:

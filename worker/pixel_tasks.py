@@ -6,7 +6,7 @@ from typing import Literal
 from shared.geometry import GeometryPlan
 from shared.mask import MaskMode
 from shared.picture import PictureInfo, read_info
-from worker.canvas import AdaptedPicture, RestoredPicture, adapt, read_mask, restore, thumbnail
+from worker.canvas import AdaptedPicture, RestoredPicture, adapt, read_mask, restore, thumbnails
 from worker.inspection import Inspected, inspect
 from worker.masking import Box, MaskedResult, Polarity, box_around, crop, deliver, mask_for_model, opened_mask
 
@@ -112,6 +112,6 @@ def deliver_masked(
     )
 
 
-def make_thumbnail(source: Path, width: int, max_pixels: int) -> bytes:
-    """`worker.canvas.thumbnail`."""
-    return thumbnail(source, width, max_pixels=max_pixels)
+def make_thumbnails(source: Path, widths: tuple[int, ...], max_pixels: int) -> list[bytes]:
+    """`worker.canvas.thumbnails`."""
+    return thumbnails(source, widths, max_pixels=max_pixels)

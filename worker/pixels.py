@@ -121,7 +121,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
             converted = None
         if converted is not None:
             return converted
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def profile_of(path: Path, mode: str) -> bytes | None:

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shared.errors import StorageUnavailable
 from shared.fault import die_at
@@ -15,7 +16,7 @@ from shared.settings import Settings
 from shared.storage import ObjectMissing, Storage
 from worker.canvas import RestoredPicture
 from worker.pixel_pool import PixelPool
-from worker.pixel_tasks import PIXELS_S, make_thumbnail
+from worker.pixel_tasks import PIXELS_S, make_thumbnails
 
 THUMBNAIL_WIDTHS = (320, 1024)
 _PATIENCE_S = 900.0
@@ -61,17 +62,16 @@ class Results:
         """Put everything; `done.json` last, so that whoever finds it finds the rest. Raises StorageUnavailable after 15 min."""
         output = course.output
         assert output is not None
-        thumbnails = [
-            await self._pool.run(make_thumbnail, result, width, self._settings.image_max_pixels * 4, timeout_s=PIXELS_S)
-            for width in THUMBNAIL_WIDTHS
-        ]
         die_at("before_store", self._settings.fault)
-        text = course.model_dump_json(exclude_defaults=True).encode()
-        puts: list[tuple[str, bytes | Path, str]] = [(output.key, result, content_type(output.format))]
-        for key, data in zip(output.thumbnails.values(), thumbnails, strict=True):
-            puts.append((key, data, "image/webp"))
-        puts.append((f"out/{record.tenant}/{record.id}/job.json", _manifest(record, text), "application/json"))
-        await asyncio.gather(*(self._put(key, body, kind) for key, body, kind in puts))
+        text, max_pixels = course.model_dump_json(exclude_defaults=True).encode(), self._settings.image_max_pixels * 4
+        making = self._pool.run(make_thumbnails, result, THUMBNAIL_WIDTHS, max_pixels, timeout_s=PIXELS_S)
+        async with beside(making) as thumbnails:
+            await asyncio.gather(
+                self._put(output.key, result, content_type(output.format)),
+                self._put(f"out/{record.tenant}/{record.id}/job.json", _manifest(record, text), "application/json"),
+            )
+            small = zip(output.thumbnails.values(), await thumbnails, strict=True)
+            await asyncio.gather(*(self._put(key, data, "image/webp") for key, data in small))
         await self._put(f"out/{record.tenant}/{record.id}/{record.gen}/done.json", text, "application/json")
         die_at("after_store", self._settings.fault)
 
@@ -86,6 +86,17 @@ class Results:
 
     async def _put(self, key: str, body: bytes | Path, kind: str) -> None:
         await patiently(lambda: self._storage.put(key, body, content_type=kind))
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """`work` goes on while the block does, and no longer."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:

@@ -8,7 +8,7 @@ import struct
 import zlib
 
 from shared.picture import PictureInfo
-from shared.picture_structure import jpeg_segment_is_plain, jpeg_segments, png_chunk_is_plain, png_chunks, webp_chunks
+from shared.picture_blocks import jpeg_segment_is_plain, jpeg_segments, png_chunk_is_plain, png_chunks, webp_chunks
 
 FORMATS = ("jpeg", "png", "webp")
 

@@ -39,7 +39,7 @@ from worker.hands import PATIENCE_S, Held
 from worker.outputs import Outputs
 from worker.pictures import Pictures, SourcePicture
 from worker.pixel_pool import PixelWorkLost
-from worker.results import Results
+from worker.results import Results, beside, patiently
 from worker.retry import GiveUp, after, is_for_the_next, limited_s, may_fall_back
 from worker.spending import afford
 
@@ -138,7 +138,9 @@ class EditRunner:
             await self._leave_if_late(held, picture, error)
             raise
         held.stage = "checking"
-        received = await self._outputs.receive(done, chosen.model, folder)
+        async with beside(patiently(lambda: self._pictures.file(picture, folder))) as source:
+            received = await self._outputs.receive(done, chosen.model, folder)
+            await source
         result, geometry = await self._outputs.restore(held, chosen.model, picture, layout, received, folder)
         held.stage = "storing"
         course = ended(held.course, "succeeded", None, billed=True)

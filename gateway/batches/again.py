@@ -6,8 +6,8 @@ import logging
 import os
 import time
 
+from gateway.batches.lease import leased
 from gateway.batches.staging import ItemIds
-from gateway.batches.turns import Turns
 from gateway.fields import refusal
 from gateway.idempotency import hashed_key
 from gateway.problems import REQUEST_ID
@@ -18,7 +18,9 @@ from shared.estimate import estimate_micro_usd, likely_model
 from shared.ids import new_id
 from shared.job import JobRecord, JobState
 from shared.queue import lane_of_model
-from shared.store.batches import BatchRecord, NewBatch, NewItem
+from shared.store.batch_record import BatchRecord
+from shared.store.batches import NewBatch, NewItem
+from shared.turns import Turns
 
 _CHUNK = 200
 _log = logging.getLogger(__name__)
@@ -54,8 +56,9 @@ async def retry_failed(call: Call, parent: BatchRecord) -> tuple[BatchRecord, bo
             raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new key for a new request")
         return await batches.get(call.tenant, opened.earlier[0]), True
     try:
-        if not await _stage(call, parent, batch_id):
-            raise refusal("", "invalid_value", "no item of this batch failed that could be done again")
+        async with leased(batches, batch_id):
+            if not await _stage(call, parent, batch_id):
+                raise refusal("", "invalid_value", "no item of this batch failed that could be done again")
     except BaseException:
         await asyncio.shield(_give_up(call, batch_id))
         raise

@@ -12,7 +12,7 @@ from gateway.waiting import LOOK_AGAIN_S
 from shared.batch import Batch, GoneItem
 from shared.batch_view import batch_view
 from shared.job import JobRecord
-from shared.store.batches import BatchRecord
+from shared.store.batch_record import BatchRecord
 
 #: Items are loaded and shown so many at a time: a few milliseconds of the loop.
 _CHUNK = 32

@@ -14,7 +14,7 @@ from gateway.spool import Spool, pieces_of
 from shared.job import JobRecord, JobState, StoredOutput, to_json
 from shared.picture import extension
 from shared.storage import ObjectMissing
-from shared.store.batches import BatchRecord
+from shared.store.batch_record import BatchRecord
 
 MANIFEST = "manifest.json"
 _AHEAD = 8

@@ -3,10 +3,10 @@
 import zlib
 from collections.abc import AsyncIterator
 
-from gateway.batches.turns import Turns
 from gateway.body import BodyReader
 from shared.batch import STREAM_MAX_BYTES
 from shared.errors import BodyTooLarge, IncompleteBody, UnsupportedMediaType
+from shared.turns import Turns
 
 _STEP_BYTES = 64 * 1024
 #: zlib copies what follows a member: members of 20 bytes that unpack to nothing would cost the square of their number.

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Mapping
 from aiohttp import web
 
 from gateway.batches.items import ItemReader, Wish
+from gateway.batches.lease import leased
 from gateway.batches.source import Source
 from gateway.batches.splitting import RawItem
 from gateway.batches.staging import ItemIds, Staging
-from gateway.batches.turns import Turns
 from gateway.fields import Faults, pointer_to, refusal
 from gateway.idempotency import hashed_key
 from gateway.named_pictures import Found, NamedPictures
@@ -23,7 +23,9 @@ from shared.batch import ITEMS_MAX, BatchFields
 from shared.edit import InputRef
 from shared.errors import EditStudioError, IdempotencyMismatch, StoreUnavailable
 from shared.job import to_json
-from shared.store.batches import BatchRecord, NewBatch
+from shared.store.batch_record import BatchRecord
+from shared.store.batches import NewBatch
+from shared.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ async def expand(call: Call, source: Source, *, batch_id: str, files: Mapping[st
 
     Raises:
         ValidationFailed and other RequestErrors: nothing was accepted, and nothing is left of it.
+        NotFound: this process stood still for longer than the lease, and the batch was dropped, or is another request's by now.
         StoreUnavailable: it is not known whether the batch was accepted.
     """
     batches, fields = call.connections.batches, source.fields
@@ -73,13 +76,14 @@ async def expand(call: Call, source: Source, *, batch_id: str, files: Mapping[st
     named = NamedPictures(call.tenant, call.connections, files)
     staging = Staging(call, fields, named, batch_id=batch_id, ids=ids, word=source.word, turns=turns)
     try:
-        async for raw, wish in _wishes(source, reader, turns):
-            if fingerprint is not None:
-                fingerprint.add(raw, wish)
-            await staging.add(wish, len(raw.data or b""))
-        if not staging.total:
-            raise refusal("/items", "missing_field", "a batch needs at least one item")
-        await staging.finish()
+        async with leased(batches, batch_id):
+            async for raw, wish in _wishes(source, reader, turns):
+                if fingerprint is not None:
+                    fingerprint.add(raw, wish)
+                await staging.add(wish, len(raw.data or b""))
+            if not staging.total:
+                raise refusal("/items", "missing_field", "a batch needs at least one item")
+            await staging.finish()
     except BaseException:
         await asyncio.shield(_give_up(call, staging, batch_id))
         raise

@@ -5,7 +5,6 @@ from types import TracebackType
 from typing import Self
 
 from gateway.batches.staging import CLEARING_S
-from gateway.batches.turns import Turns
 from gateway.connections import Connections
 from gateway.fields import pointer_to, refusal
 from gateway.multipart import Event, MultipartParser, PartStart, boundary_of
@@ -16,6 +15,7 @@ from shared.batch import FILES_MAX
 from shared.edit import InputRef, Role
 from shared.errors import PictureError, PictureTooLarge
 from shared.picture import content_type, extension
+from shared.turns import Turns
 
 MANIFEST = "manifest"
 _NAME_MAX_CHARS = 255

@@ -18,7 +18,7 @@ from gateway.route import Call
 from shared.batch import STREAM_MAX_BYTES
 from shared.errors import BodyTooLarge, EditStudioError, StoreUnavailable, UnsupportedMediaType
 from shared.ids import new_id
-from shared.store.batches import BatchRecord
+from shared.store.batch_record import BatchRecord
 
 NDJSON = "application/x-ndjson"
 _WHOLE_S = 3_600.0

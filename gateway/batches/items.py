@@ -79,13 +79,14 @@ class ItemReader:
         if raw.data is None:
             error = BodyTooLarge.at("", f"an item has at most {LINE_MAX_BYTES} bytes; upload its pictures instead")
             return Wish(index, raw.number, error=error)
+        is_large = len(raw.data) > _OFF_LOOP_BYTES
         try:
-            is_large = len(raw.data) > _OFF_LOOP_BYTES
             item = await asyncio.to_thread(parse_json, BatchItem, raw.data) if is_large else parse_json(BatchItem, raw.data)
         except RequestError as error:
             if isinstance(error, InvalidJson):
                 self._raise_broken(raw, error)
-            return Wish(index, raw.number, custom_id=_custom_id(raw.data), error=error)
+            name = await asyncio.to_thread(_custom_id, raw.data) if is_large else _custom_id(raw.data)
+            return Wish(index, raw.number, custom_id=name, error=error)
         return self._checked(index, raw.number, item)
 
     def _raise_broken(self, raw: RawItem, error: InvalidJson) -> None:

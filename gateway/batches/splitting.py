@@ -5,11 +5,16 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.batch import LINE_MAX_BYTES
+from gateway.fields import refusal
+from shared.batch import ITEMS_MAX, LINE_MAX_BYTES
 from shared.errors import InvalidJson
 
 _STRUCTURE = re.compile(rb'["\[\]{},]')
 _BOM = b"\xef\xbb\xbf"
+#: Bodies of nothing but brackets and commas are not walked to their end: what lies deeper, or has more of them in one item,
+#: the parser of the items refuses.
+_DEPTH_MAX = 203
+_TOKENS_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +94,16 @@ class JsonItems:
 def split_json(body: bytes) -> JsonItems:
     """Find the items of a JSON body by its brackets alone: parsing it as a whole would need many times its size.
 
-    To be run in a thread. Raises InvalidJson if the list of items does not end; what else is no JSON, its parsers find.
+    To be run in a thread. Raises ValidationFailed for too many items, InvalidJson if the list of them does not end or something
+    lies too deep; what else is no JSON, its parsers find.
     """
-    depth, at, key, key_end, begins, start, end = 0, 0, b"", 0, 0, -1, -1
+    depth, at, key, key_end, begins, start, end, tokens = 0, 0, b"", 0, 0, -1, -1, 0
     edges = array("Q")
     while match := _STRUCTURE.search(body, at):
         token, place = match[0], match.start()
-        at = place + 1
+        at, tokens = place + 1, tokens + 1
+        if tokens > _TOKENS_MAX:
+            raise refusal("", "invalid_value", "this, or one of the items, has far more values than any request")
         is_inside = start >= 0 > end
         if token == b'"':
             at = _end_of_string(body, at)
@@ -105,10 +113,14 @@ def split_json(body: bytes) -> JsonItems:
             if depth == 1 and start < 0 and token == b"[" and key == b'"items"' and body[key_end:place].strip() == b":":
                 start = begins = at
             depth += 1
+            if depth > _DEPTH_MAX:
+                raise InvalidJson.at("", f"more than {_DEPTH_MAX} arrays and objects within each other")
         elif token == b",":
             if is_inside and depth == 2:
                 edges.extend((begins, place))
-                begins = at
+                begins, tokens = at, 0
+                if len(edges) >= 2 * ITEMS_MAX:
+                    raise refusal("/items", "invalid_value", f"more than {ITEMS_MAX} items; send the others as another batch")
         else:
             depth -= 1
             if is_inside and depth == 1:

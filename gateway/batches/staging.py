@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.batches.items import Wish, failed_course
-from gateway.batches.turns import Turns
 from gateway.fields import Faults, pointer_to
 from gateway.intake import field_of
 from gateway.named_pictures import NamedPictures
@@ -24,13 +23,12 @@ from shared.ids import new_id
 from shared.pinned import check_possible
 from shared.queue import lane_of_model
 from shared.store.batches import NewItem
+from shared.turns import Turns
 
 _CHUNK = 250
 #: What the items of a chunk may weigh together, and how many pictures they may name: pictures in base64 are held until stored.
 _CHUNK_BYTES = 4 * 1024 * 1024
 _CHUNK_PICTURES = 1_000
-#: A body that trickles in is staged from time to time, lest the batch is taken for abandoned.
-_CHUNK_S = 60.0
 _STORED_AT_ONCE = 16
 _ERRORS_SHOWN = 100
 _KNOWN_MAX = 1_024
@@ -92,8 +90,6 @@ class Staging:
         self._chunk: list[Wish] = []
         self._bytes = 0
         self._pictures = 0
-        self._clock = asyncio.get_running_loop().time
-        self._staged_at = self._clock()
         self._sending: asyncio.Task[None] | None = None
         self._seen: Sequence[str] = ()
         self._outlooks: dict[tuple[Any, ...], _Outlook] = {}
@@ -108,8 +104,7 @@ class Staging:
         self._chunk.append(wish)
         self._bytes += size
         self._pictures += len(wish.given)
-        is_full = len(self._chunk) >= _CHUNK or self._bytes >= _CHUNK_BYTES or self._pictures >= _CHUNK_PICTURES
-        if is_full or self._clock() - self._staged_at > _CHUNK_S:
+        if len(self._chunk) >= _CHUNK or self._bytes >= _CHUNK_BYTES or self._pictures >= _CHUNK_PICTURES:
             await self._flush()
 
     async def finish(self) -> None:
@@ -137,7 +132,6 @@ class Staging:
 
     async def _flush(self) -> None:
         chunk, self._chunk, self._bytes, self._pictures = self._chunk, [], 0, 0
-        self._staged_at = self._clock()
         if not chunk:
             return
         await self._named.look_up({one.id for wish in chunk for one in wish.given if one.id is not None})

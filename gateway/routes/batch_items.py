@@ -15,7 +15,7 @@ from gateway.streaming import stream
 from shared.batch import ITEMS_MAX
 from shared.errors import StorageUnavailable
 from shared.job import API_PREFIX, Job, JobState
-from shared.store.batches import BatchRecord
+from shared.store.batch_record import BatchRecord
 
 _SCANNED_A_PAGE = 2_000
 _CHUNK = 100

@@ -12,7 +12,7 @@ from gateway.batches.intake import NDJSON, read_batch
 from gateway.fields import parse_json
 from gateway.idempotency import REPLAYED
 from gateway.intake import FORM, read_small_json
-from gateway.route import JSON, Body, Call, Header, Query, Reply, Route
+from gateway.route import Body, Call, Header, Query, Reply, Route, json_response
 from gateway.routes.process import IDEMPOTENCY_HEADER, PREFER_HEADER, WaitQuery
 from gateway.waiting import wait_of
 from shared.batch import Batch, BatchRequest
@@ -30,7 +30,7 @@ from shared.errors import (
     UrlNotAllowed,
 )
 from shared.job import API_PREFIX
-from shared.store.batches import BatchRecord
+from shared.store.batch_record import BatchRecord
 
 
 class BatchesQuery(Query):
@@ -74,7 +74,7 @@ async def page(call: Call) -> web.Response:
     asked: BatchesQuery = call.query
     found = await call.connections.batches.page(call.tenant, limit=asked.limit, cursor=asked.cursor)
     listing = BatchPage(batches=tuple(view_of(record, call) for record in found.records), next_cursor=found.next_cursor)
-    return web.Response(text=listing.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
+    return json_response(listing)
 
 
 async def cancel(call: Call) -> web.Response:

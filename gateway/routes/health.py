@@ -9,9 +9,9 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict
 
 from gateway.metrics import CONTENT_TYPE
-from gateway.route import JSON, Call, Reply, Route
+from gateway.route import Call, Reply, Route, json_response
 from shared.errors import EditStudioError
-from shared.store.jobs import Stats
+from shared.store.overview import Stats
 
 _CHECK_S = 3.0
 _CHECKED_S = 1.0
@@ -54,7 +54,7 @@ class _Checks:
         async with self._lock:
             if self._last is None or time.monotonic() - self._at > _CHECKED_S:
                 store, storage = await asyncio.gather(
-                    _state(call.connections.jobs.ping()), _state(call.connections.storage.ping())
+                    _state(call.connections.overview.ping()), _state(call.connections.storage.ping())
                 )
                 ready = store == storage == "ok"
                 load: Literal["ok", "overloaded"] = "overloaded" if call.connections.pressure.is_refusing else "ok"
@@ -73,13 +73,13 @@ def prepare(app: web.Application) -> None:
 
 async def healthz(_: Call) -> web.Response:
     """The process is up."""
-    return _response(Health())
+    return json_response(Health())
 
 
 async def readyz(call: Call) -> web.Response:
     """Redis and storage answer."""
     readiness = await call.request.app[_CHECKS].readiness(call)
-    return _response(readiness, status=200 if readiness.status == "ready" else 503)
+    return json_response(readiness, status=200 if readiness.status == "ready" else 503)
 
 
 async def metrics(call: Call) -> web.Response:
@@ -87,7 +87,7 @@ async def metrics(call: Call) -> web.Response:
     stats: Stats | None = None
     try:
         async with asyncio.timeout(_CHECK_S):
-            stats = await call.connections.jobs.stats()
+            stats = await call.connections.overview.stats()
     except (EditStudioError, TimeoutError):
         stats = None
     return web.Response(
@@ -103,10 +103,6 @@ async def _state(check: Awaitable[None]) -> State:
     except (EditStudioError, TimeoutError):
         return "down"
     return "ok"
-
-
-def _response(document: BaseModel, *, status: int = 200) -> web.Response:
-    return web.Response(status=status, text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
 
 
 ROUTES = (

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gateway.fields import did_you_mean, parse_json
 from gateway.intake import read_small_json
-from gateway.route import JSON, Body, Call, Query, Reply, Route
+from gateway.route import Body, Call, Query, Reply, Route, json_response
 from shared.candidates import Circumstances
 from shared.edit import EditSpec, InputRef, Operation, Preferences, Resolution, Role
 from shared.errors import NoCapableModel, NotFound
@@ -114,7 +114,7 @@ async def models(call: Call) -> web.Response:
             recommended = Recommended(model_id=chosen.model.id, reason=chosen.reason)
         except NoCapableModel:
             recommended = None
-    return _response(ModelList(models=tuple(found), total=len(found), recommended=recommended))
+    return json_response(ModelList(models=tuple(found), total=len(found), recommended=recommended))
 
 
 async def model(call: Call) -> web.Response:
@@ -125,7 +125,7 @@ async def model(call: Call) -> web.Response:
         raise NotFound(f"there is no model {call.id!r}{did_you_mean(call.id, catalog.models, count=3)}")
     seen = await call.connections.jobs.providers_seen()
     learned = await call.connections.experiences.look()
-    return _response(model_detail(found, seen, learned, shows_spend="admin" in call.key.scopes))
+    return json_response(model_detail(found, seen, learned, shows_spend="admin" in call.key.scopes))
 
 
 async def recommendation(call: Call) -> web.Response:
@@ -134,7 +134,7 @@ async def recommendation(call: Call) -> web.Response:
     wanted = Preferences(**asked.preferences.model_dump(include=set(Preferences.model_fields)))
     found = await _recommended(call, asked, wanted=wanted)
     terms = {name: round(points, 6) for name, points in asdict(found.score).items()}
-    return _response(
+    return json_response(
         RecommendAnswer(
             recommended_model=found.model.id,
             reason=found.reason,
@@ -196,10 +196,6 @@ def _passes(view: ModelView, asked: ModelsQuery) -> bool:
         and (asked.multi_image is None or asked.multi_image == view.supports_multi_image)
         and (asked.available is None or asked.available == view.available)
     )
-
-
-def _response(document: BaseModel) -> web.Response:
-    return web.Response(text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
 
 
 _EXAMPLE = {

@@ -20,6 +20,8 @@ from shared.errors import (
     Gone,
     IdempotencyMismatch,
     InvalidBase64,
+    MaskEmpty,
+    MaskFull,
     MaskInvalid,
     NoCapableModel,
     NotAPicture,
@@ -74,6 +76,8 @@ PICTURE_ERRORS: tuple[type[EditStudioError], ...] = (
     PictureTooLarge,
     AnimatedPicture,
     MaskInvalid,
+    MaskEmpty,
+    MaskFull,
 )
 
 

@@ -1,13 +1,13 @@
 """A price before the edit: `POST …/quote`."""
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from gateway.fields import pointer_to, refusal
 from gateway.intake import Submission, read_submission
 from gateway.pictures import REFERENCE_FILES, SINGLE_FILES
 from gateway.quoting import wish_of
-from gateway.route import JSON, Body, Call, Reply, Route
+from gateway.route import Body, Call, Reply, Route, json_response
 from gateway.routes.process import PICTURE_ERRORS
 from gateway.rules import spec_of
 from shared.candidates import Circumstances
@@ -93,7 +93,7 @@ async def quote(call: Call) -> web.Response:
         estimated_seconds=seconds,
         expires_at=time_of(kept.expires_ms),
     )
-    return web.Response(text=answer.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
+    return json_response(answer)
 
 
 def _size(submission: Submission) -> tuple[int, int]:

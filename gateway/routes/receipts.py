@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gateway.fields import parse_json
 from gateway.intake import read_small_json
-from gateway.route import JSON, Body, Call, Reply, Route
+from gateway.route import Body, Call, Reply, Route, json_response
 from shared.errors import AlreadyFinished, Gone, NotFinished, NotFound
 from shared.job import API_PREFIX, JobRecord, JobState, time_of
 from shared.receipt import FeedbackView, Receipt, receipt
@@ -29,7 +29,7 @@ async def show(call: Call) -> web.Response:
     connections = call.connections
     record = await connections.jobs.get(call.tenant, call.id)
     feedback = await connections.experiences.feedback_of(call.tenant, record.id)
-    return _response(receipt(record, _view(feedback) if feedback else None, connections.catalog))
+    return json_response(receipt(record, _view(feedback) if feedback else None, connections.catalog))
 
 
 async def rate(call: Call) -> web.Response:
@@ -49,7 +49,7 @@ async def rate(call: Call) -> web.Response:
     stored = await connections.experiences.feedback_of(call.tenant, record.id)
     if stored is None:
         raise NotFound("the edit was deleted while its feedback was on its way")
-    return _response(_view(stored))
+    return json_response(_view(stored))
 
 
 def _model_of(record: JobRecord) -> str:
@@ -65,10 +65,6 @@ def _view(feedback: Feedback) -> FeedbackView:
     return FeedbackView(
         rating=feedback.rating, accepted=feedback.accepted, comment=feedback.comment or None, at=time_of(feedback.at_ms)
     )
-
-
-def _response(document: BaseModel) -> web.Response:
-    return web.Response(text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
 
 
 _JOB = f"{API_PREFIX}/jobs/{{id}}"

@@ -1,9 +1,9 @@
 """What there is to know before the first edit: operations, errors, limits."""
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
-from gateway.route import JSON, Call, Reply, Route
+from gateway.route import Call, Reply, Route, json_response
 from gateway.routes.usage import SpendingView, spending_view
 from gateway.waiting import WAIT_MAX_S
 from shared.batch import FILES_MAX, ITEMS_MAX, LINE_MAX_BYTES, STREAM_MAX_BYTES
@@ -106,7 +106,7 @@ async def operations(call: Call) -> web.Response:
         )
         for rules in OPERATIONS.values()
     ]
-    return _response(OperationList(operations=tuple(views)))
+    return json_response(OperationList(operations=tuple(views)))
 
 
 async def errors(_: Call) -> web.Response:
@@ -114,7 +114,7 @@ async def errors(_: Call) -> web.Response:
     views = [
         ErrorView(code=code, status=cls.status, title=cls.title, retryable=cls.retryable) for code, cls in error_classes().items()
     ]
-    return _response(ErrorList(errors=tuple(views)))
+    return json_response(ErrorList(errors=tuple(views)))
 
 
 async def limits(call: Call) -> web.Response:
@@ -123,7 +123,7 @@ async def limits(call: Call) -> web.Response:
     own = await call.connections.tenants.limits(call.tenant)
     daily, monthly = await call.connections.usage.spending(call.tenant)
     metadata = next(item for item in EditOptions.model_fields["metadata"].metadata if hasattr(item, "max_length"))
-    return _response(
+    return json_response(
         Limits(
             body_max_bytes=settings.body_max_bytes,
             image_max_bytes=settings.image_max_bytes,
@@ -152,10 +152,6 @@ async def limits(call: Call) -> web.Response:
             spending=spending_view(daily, monthly),
         )
     )
-
-
-def _response(document: BaseModel) -> web.Response:
-    return web.Response(text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
 
 
 ROUTES = (

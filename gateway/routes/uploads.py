@@ -1,10 +1,10 @@
 """Pictures uploaded apart, to be named by any number of edits."""
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from gateway.body import BodyReader
-from gateway.route import JSON, Body, Call, Reply, Route
+from gateway.route import Body, Call, Reply, Route, json_response
 from gateway.spool import Spool
 from gateway.uploads import keep_upload
 from shared.edit import InputRef
@@ -56,7 +56,7 @@ async def create(call: Call) -> web.Response:
         image_id=upload.id,
         content_url=f"{call.connections.base_url(call.request)}{API_PREFIX}/uploads/{upload.id}/content",
     )
-    return web.Response(status=201, text=ticket.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
+    return json_response(ticket, status=201)
 
 
 async def put_content(call: Call) -> web.Response:
@@ -77,7 +77,7 @@ async def put_content(call: Call) -> web.Response:
             raise AlreadyFinished("another picture was uploaded under this id before")
     finally:
         await spool.discard()
-    return web.Response(text=_view(upload, picture).model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
+    return json_response(_view(upload, picture))
 
 
 def _view(upload: Upload, picture: InputRef) -> UploadedPicture:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from gateway.fields import Faults, parse_json, pointer_to
 from gateway.idempotency import REPLAYED, idempotency_for
 from gateway.intake import read_small_json
-from gateway.route import JSON, Body, Call, Header, Reply, Route
+from gateway.route import Body, Call, Header, Reply, Route, json_response
 from gateway.routes.process import IDEMPOTENCY_HEADER
 from gateway.rules import check_address
 from shared.edit import Url
@@ -84,18 +84,18 @@ async def create(call: Call) -> web.Response:
         idempotency=idempotency_for(call.request, asked.model_dump()),
     )
     headers: dict[str, str] = {hdrs.LOCATION: f"{call.connections.base_url(call.request)}{_ENDPOINTS}/{made.endpoint.id}"}
-    return _response(_view(made.endpoint), status=201, headers=headers | (REPLAYED if made.replayed else {}))
+    return json_response(_view(made.endpoint), status=201, headers=headers | (REPLAYED if made.replayed else {}))
 
 
 async def every(call: Call) -> web.Response:
     """All endpoints, disabled ones too."""
     found = await call.connections.endpoints.all(call.tenant)
-    return _response(EndpointList(endpoints=tuple(_view(endpoint) for endpoint in found)))
+    return json_response(EndpointList(endpoints=tuple(_view(endpoint) for endpoint in found)))
 
 
 async def read(call: Call) -> web.Response:
     """One endpoint."""
-    return _response(_view(await call.connections.endpoints.get(call.tenant, call.id)))
+    return json_response(_view(await call.connections.endpoints.get(call.tenant, call.id)))
 
 
 async def change(call: Call) -> web.Response:
@@ -111,7 +111,7 @@ async def change(call: Call) -> web.Response:
         description=asked.description,
         enabled=asked.enabled,
     )
-    return _response(_view(changed))
+    return json_response(_view(changed))
 
 
 async def delete(call: Call) -> web.Response:
@@ -148,10 +148,6 @@ def _view(endpoint: Endpoint) -> EndpointView:
         last_status=endpoint.last_status,
         last_error=endpoint.last_error or None,
     )
-
-
-def _response(document: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON, **(headers or {})})
 
 
 _ENDPOINTS = f"{API_PREFIX}/webhooks/endpoints"

@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gateway.fields import Faults, parse_json, pointer_to
 from gateway.intake import read_small_json
 from gateway.query import TimeText, milliseconds
-from gateway.route import JSON, Body, Call, Query, Reply, Route
+from gateway.route import Body, Call, Query, Reply, Route, json_response
 from gateway.rules import check_address
 from shared.edit import Url
 from shared.errors import EndpointDisabled, Gone, NotFound, UrlNotAllowed
@@ -114,19 +114,19 @@ async def test(call: Call) -> web.Response:
     faults = Faults()
     check_address(asked.url, pointer_to("url"), call.connections, faults)
     faults.raise_any()
-    return _response(_view(await call.connections.outbox.add_test(call.tenant, asked.url)), status=202)
+    return json_response(_view(await call.connections.outbox.add_test(call.tenant, asked.url)), status=202)
 
 
 async def of_job(call: Call) -> web.Response:
     """The deliveries of an edit."""
     record = await call.connections.jobs.get(call.tenant, call.id)
     found = await call.connections.outbox.of_job(call.tenant, record.id, record.state)
-    return _response(Deliveries(deliveries=tuple(_view(delivery) for delivery in found)))
+    return json_response(Deliveries(deliveries=tuple(_view(delivery) for delivery in found)))
 
 
 async def replay(call: Call) -> web.Response:
     """Deliver again, with the same webhook-id."""
-    return _response(_view(await call.connections.outbox.replay(call.tenant, call.id)), status=202)
+    return json_response(_view(await call.connections.outbox.replay(call.tenant, call.id)), status=202)
 
 
 async def page(call: Call) -> web.Response:
@@ -141,7 +141,7 @@ async def page(call: Call) -> web.Response:
         cursor=asked.cursor,
     )
     views = tuple(_view(delivery) for delivery in found.deliveries)
-    return _response(DeliveryPage(deliveries=views, next_cursor=found.next_cursor))
+    return json_response(DeliveryPage(deliveries=views, next_cursor=found.next_cursor))
 
 
 async def replay_since(call: Call) -> web.Response:
@@ -154,13 +154,13 @@ async def replay_since(call: Call) -> web.Response:
     done = await connections.outbox.replay_since(
         call.tenant, since_ms, state=asked.status, endpoint=asked.endpoint, cursor=asked.cursor
     )
-    return _response(Replayed(replayed=done.count, next_cursor=done.next_cursor), status=202)
+    return json_response(Replayed(replayed=done.count, next_cursor=done.next_cursor), status=202)
 
 
 def _secret_response(call: Call, versions: tuple[int, ...]) -> web.Response:
     master = call.connections.settings.secret.get_secret_value()
     secrets = [webhook_secret(master, call.tenant, version) for version in versions]
-    return _response(WebhookSecret(secret=secrets[0], previous=secrets[1] if len(secrets) > 1 else None))
+    return json_response(WebhookSecret(secret=secrets[0], previous=secrets[1] if len(secrets) > 1 else None))
 
 
 def _view(delivery: Delivery) -> DeliveryView:
@@ -179,10 +179,6 @@ def _view(delivery: Delivery) -> DeliveryView:
         last_status=delivery.last_status,
         last_error=delivery.last_error or None,
     )
-
-
-def _response(document: BaseModel, *, status: int = 200) -> web.Response:
-    return web.Response(status=status, text=document.model_dump_json(), headers={hdrs.CONTENT_TYPE: JSON})
 
 
 _WEBHOOKS = f"{API_PREFIX}/webhooks"

@@ -5,28 +5,27 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from shared.edit import EditSpec
-from shared.errors import IdempotencyInFlight, NotFound, QueueFull, StoreUnavailable
+from shared.errors import FieldError, IdempotencyInFlight, NotFound, QueueFull, ValidationFailed
 from shared.job import Course
 from shared.settings import Settings
+from shared.store.batch_record import BatchRecord
 from shared.store.budget import budget_exceeded
 from shared.store.connection import Argument, Scripts
 from shared.store.jobs import IDEMPOTENCY_MS, TOMBSTONE_MS, hook_of
 from shared.store.listing import not_a_cursor
 from shared.store.retention import borrowed_from, keep_pictures
+from shared.turns import Turns
 
 CHUNK_MAX = 500
-ABANDONED_AFTER_MS = 600_000
+#: How long a batch that is being expanded outlives the last word of its gateway. Then it is dropped, and its key is free.
+LEASE_MS = 45_000
 #: No item's deadline is further away than a day.
 _LONGEST_LIFE_MS = 2 * 86_400_000
 _STEP = 200
 #: How long a request is held for what its batch leaves to do.
 _PATIENCE_S = 2.0
-
-BatchState = Literal["expanding", "running", "held", "canceled", "completed", "completed_with_errors"]
-Counted = Literal["total", "queued", "running", "succeeded", "failed", "canceled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +66,6 @@ class NewItem:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """The hash `batch:{id}`. Times are ms of Redis' clock, money 1e-6 USD. `held_reason`: `canary`, `failure_rate`, `max_cost`.
-
-    `version` grows with every change of a count or of the state. `reserved`: by items that have not ended. `broken`: how many
-    of the failed ones failed before the batch began.
-    """
-
-    id: str
-    tenant: str
-    state: BatchState
-    held_reason: str
-    counts: dict[Counted, int]
-    version: int
-    name: str
-    metadata: str
-    parent: str
-    bulk: bool
-    webhook_url: str
-    webhook_events: tuple[str, ...]
-    canary: int
-    stop_rate: float
-    broken: int
-    estimated_micro_usd: int
-    reserved_micro_usd: int
-    spent_micro_usd: int
-    max_micro_usd: int | None
-    created: int
-    finished: int | None
-    expires: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class BatchPage:
     """Newest first. `next_cursor`: None when there is no more."""
 
@@ -123,7 +90,10 @@ class Batches:
         self._window = 2 * settings.running_cap
 
     async def open(self, batch: NewBatch, *, idempotency_key: str = "") -> Opened:
-        """Begin. Raises IdempotencyInFlight while an earlier request with this key is still being expanded."""
+        """Begin; to be renewed until it is committed. Raises IdempotencyInFlight while an earlier request with this key is read.
+
+        An earlier one whose lease ran out is given up for this one.
+        """
         fields: dict[str, Argument] = {
             "name": batch.name,
             "metadata": batch.metadata,
@@ -147,12 +117,20 @@ class Batches:
             batch.tenant,
             idempotency_key,
             IDEMPOTENCY_MS,
-            ABANDONED_AFTER_MS,
+            LEASE_MS,
             *flat,
         )
         if answer[0] == "in_flight":
             raise IdempotencyInFlight("an earlier request with this Idempotency-Key is still being read", retry_after_s=1)
+        if answer[0] == "taken_over":
+            # What the earlier one has reserved is not to stand in the way of this one.
+            await self.step_through(within_s=_PATIENCE_S)
         return Opened((answer[1], answer[2]) if answer[0] == "replay" else None)
+
+    async def renew(self, batch_id: str) -> None:
+        """Say that the batch is still being expanded. Raises NotFound: it is gone; StoreUnavailable, Overloaded."""
+        if not await self._scripts.run("batch_renew", f"batch:{batch_id}", batch_id, LEASE_MS):
+            raise _gone()
 
     async def stage(
         self,
@@ -169,9 +147,10 @@ class Batches:
         Raises:
             QueueFull: the tenant would have more than `batch_quota` unfinished items.
             BudgetExceeded: the batch's own limit or one of the tenant's does not allow these items.
-            NotFound: the batch is gone; nothing was added for ten minutes.
+            NotFound: the batch is gone; its lease ran out, or the request was repeated after that.
         """
         flat: list[Argument] = []
+        turns = Turns()
         for item in items:
             error = item.failed.error if item.failed else None
             flat += [
@@ -185,6 +164,7 @@ class Batches:
                 item.failed.model_dump_json(exclude_defaults=True) if item.failed else "",
                 item.deadline_s * 1000,
             ]
+            await turns.give()
         borrowed = borrowed_from((item.spec for item in items), own=[item.id for item in items])
         await keep_pictures(self._scripts, borrowed, retention_ms=self._retention_ms)
         answer = await self._scripts.run(
@@ -197,7 +177,7 @@ class Batches:
             self._quota,
             self._retention_ms,
             self._retention_ms + TOMBSTONE_MS,
-            ABANDONED_AFTER_MS,
+            LEASE_MS,
             first_index,
             *flat,
         )
@@ -206,14 +186,14 @@ class Batches:
         if answer[0] == "full":
             raise QueueFull("too many unfinished batch items; wait until some have ended", retry_after_s=60)
         if answer[0] == "absent":
-            raise NotFound("the batch is gone: nothing was added to it for ten minutes")
+            raise _gone()
 
     async def commit(self, batch_id: str, *, fingerprint: str) -> int:
         """Promise the batch; answers how many items it has. Sent again it changes nothing. Raises NotFound."""
         listed_ms = self._retention_ms + _LONGEST_LIFE_MS
         total = int(await self._scripts.run("commit", f"batch:{batch_id}", batch_id, fingerprint, listed_ms))
         if total < 0:
-            raise NotFound("the batch is gone: nothing was added to it for ten minutes")
+            raise _gone()
         return total
 
     async def abandon(self, tenant: str, batch_id: str) -> None:
@@ -231,7 +211,10 @@ class Batches:
         return await self.get(tenant, batch_id)
 
     async def release(self, tenant: str, batch_id: str, *, max_micro_usd: int | None = None) -> BatchRecord:
-        """Let a held batch go on, with another limit if one is given. Raises NotFound."""
+        """Let a held batch go on, with another limit if one is given. Raises NotFound.
+
+        Raises ValidationFailed for a limit below what is spent and reserved: edits that run would break it.
+        """
         await self._steer(tenant, batch_id, "release", max_micro_usd)
         return await self.get(tenant, batch_id)
 
@@ -250,7 +233,7 @@ class Batches:
         fields: dict[str, str] = await self._scripts.command("HGETALL", f"batch:{batch_id}")
         if not fields or fields["tenant"] != tenant or fields["state"] in ("expanding", "abandoned"):
             raise NotFound("there is no batch with this id")
-        return _record(batch_id, fields)
+        return BatchRecord.from_hash(batch_id, fields)
 
     async def page(self, tenant: str, *, limit: int, cursor: str | None) -> BatchPage:
         """Some of a tenant's batches, newest first. `cursor`: the id of the last one that was seen.
@@ -265,7 +248,7 @@ class Batches:
             start = int(rank) + 1
         ids: list[str] = await self._scripts.command("ZREVRANGE", f"tbatches:{tenant}", start, start + limit)
         rows = await asyncio.gather(*(self._scripts.command("HGETALL", f"batch:{batch_id}") for batch_id in ids[:limit]))
-        records = [_record(batch_id, fields) for batch_id, fields in zip(ids, rows, strict=False) if fields]
+        records = [BatchRecord.from_hash(batch_id, fields) for batch_id, fields in zip(ids, rows, strict=False) if fields]
         return BatchPage(records, ids[limit - 1] if len(ids) > limit else None)
 
     async def version(self, tenant: str, batch_id: str) -> int:
@@ -285,43 +268,12 @@ class Batches:
         answer = await self._scripts.run("batch_steer", f"batch:{batch_id}", batch_id, tenant, action, limit)
         if answer in ("absent", "expanding", "abandoned"):
             raise NotFound("there is no batch with this id")
+        if answer.isdecimal():
+            message = (
+                f"{int(answer) / 1e6:.6f} USD are spent or reserved by its items; cancel the batch, or leave it at least that"
+            )
+            raise ValidationFailed(message, errors=[FieldError("/max_cost", "invalid_value", message)])
 
 
-def _record(batch_id: str, fields: dict[str, str]) -> BatchRecord:
-    def number(name: str) -> int:
-        return int(fields.get(name) or 0)
-
-    state = fields["state"]
-    if state not in ("running", "held", "canceled", "completed", "completed_with_errors"):
-        raise StoreUnavailable(f"the batch is in a state that this version does not know: {state}")
-    return BatchRecord(
-        id=batch_id,
-        tenant=fields["tenant"],
-        state=state,  # type: ignore[arg-type]  # checked above
-        held_reason=fields.get("held_reason", ""),
-        counts={
-            "total": number("total"),
-            "queued": number("left") - number("running"),
-            "running": number("running"),
-            "succeeded": number("succeeded"),
-            "failed": number("failed"),
-            "canceled": number("canceled"),
-        },
-        version=number("version"),
-        name=fields.get("name", ""),
-        metadata=fields.get("metadata", "{}"),
-        parent=fields.get("parent", ""),
-        bulk=fields.get("bulk") != "0",
-        webhook_url=fields.get("url", ""),
-        webhook_events=tuple(f"batch.{event}" for event in fields.get("events", "").split(",") if event),
-        canary=number("canary"),
-        stop_rate=float(fields.get("stop_rate") or 0),
-        broken=number("broken"),
-        estimated_micro_usd=number("estimated"),
-        reserved_micro_usd=number("reserved"),
-        spent_micro_usd=number("spent"),
-        max_micro_usd=int(fields["max_micro_usd"]) if fields.get("max_micro_usd") else None,
-        created=number("created"),
-        finished=number("finished") or None,
-        expires=number("expires") or None,
-    )
+def _gone() -> NotFound:
+    return NotFound("the batch is gone: nothing was heard of its request for a while, or it was repeated; send it again")

@@ -10,6 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from shared.turns import Turns
+
 CHANGED = "changed"  #: payload: an edit's id
 WAKE = "wake"  #: payload: a lane, `outbox`, `batches` or `cancel`
 _AGAIN_AFTER_S = 0.5
@@ -45,7 +47,7 @@ class Subscription:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(self._channel)
-                    asked = False
+                    asked, turns = False, Turns()
                     while True:
                         message = await pubsub.get_message(timeout=_SILENT_S)
                         if message is None and asked:
@@ -55,6 +57,8 @@ class Subscription:
                             await pubsub.ping()
                         elif message["type"] == "message":
                             self._on_message(str(message["data"]))
+                            # The cancel of a batch makes hundreds of messages at a time; those that have come are not waited for.
+                            await turns.give()
             except (RedisError, OSError) as error:
                 _log.warning("news from redis stopped: %s", type(error).__name__)
                 await asyncio.sleep(_AGAIN_AFTER_S)

@@ -25,6 +25,8 @@ from shared.store.sentinel import master_pool
 _PIPELINES_AT_ONCE = 4
 _COMMANDS_A_PIPELINE = 256
 _REPEAT_AFTER_S = 0.2
+#: What every script begins with.
+_PRELUDE = ("prelude.lua", "prelude_batches.lua")
 #: Parts of a server's errors after which it takes the same command later: during a failover, with a full disk, behind a slow
 #: script. Inside a script's error the code is in the middle, and redis-py cuts some off. Source: Redis, `createSharedObjects`.
 _DEMOTED = ("READONLY", "read only replica")
@@ -62,9 +64,9 @@ class Scripts:
         self.redis = redis
         self._timeout_s = timeout_s
         folder = files("shared.store").joinpath("scripts")
-        prelude = folder.joinpath("prelude.lua").read_text()
+        prelude = "".join(folder.joinpath(name).read_text() for name in _PRELUDE)
         self._sources = {
-            file.name.removesuffix(".lua"): prelude + file.read_text() for file in folder.iterdir() if file.name != "prelude.lua"
+            file.name.removesuffix(".lua"): prelude + file.read_text() for file in folder.iterdir() if file.name not in _PRELUDE
         }
         # Redis names a script by its SHA-1; nothing is kept secret by it.
         self._shas = {
@@ -104,6 +106,13 @@ class Scripts:
         if len(self._pipelines) < _PIPELINES_AT_ONCE:
             self._pipelines.add(asyncio.create_task(self._send()))
         return await future
+
+    async def close(self) -> None:
+        """Drop what is on its way. To be called before the client is closed, which would break it."""
+        pipelines = [task for task in self._pipelines if task is not None]
+        for pipeline in pipelines:
+            pipeline.cancel()
+        await asyncio.gather(*pipelines, return_exceptions=True)
 
     async def _send(self) -> None:
         """Send what is waiting, until nothing is."""

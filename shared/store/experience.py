@@ -39,7 +39,6 @@ class CallEnd:
     model: str
     provider: str
     operation: Operation
-    tenant: str
     outcome: Literal["good", "bad", "unusable", "neutral"]
     seconds: float | None
     micro_usd: int

@@ -20,7 +20,7 @@ from shared.settings import Settings
 from shared.store.budget import budget_exceeded
 from shared.store.connection import Scripts, pairs
 from shared.store.listing import read_cursor, scored, write_cursor
-from shared.store.retention import borrowed_from, keep_pictures
+from shared.store.retention import borrowed_from, kept_ms
 
 IDEMPOTENCY_MS = 86_400_000
 TOMBSTONE_MS = 30 * 86_400_000
@@ -71,16 +71,6 @@ class Page:
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Finished edits by state since the beginning, unfinished ones, and ready ones by lane."""
-
-    finished: dict[str, int]
-    unfinished: int
-    running: int
-    ready: dict[str, int]
-
-
 class Jobs:
     """What the gateway does with job records; `shared.store.leases` has the workers' part."""
 
@@ -101,7 +91,6 @@ class Jobs:
         """
         key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency else ("", "")
         spec = job.spec
-        await keep_pictures(self._scripts, borrowed_from((spec,), own=(job.id,)), retention_ms=self._retention_ms)
         answer, job_id, rest = await self._scripts.run(
             "accept",
             f"job:{job.id}",
@@ -121,6 +110,8 @@ class Jobs:
             self._retention_ms + TOMBSTONE_MS,
             job.key_id,
             job.reserved_micro_usd,
+            kept_ms(self._retention_ms),
+            *borrowed_from((spec,), own=(job.id,)),
         )
         if answer == "mismatch":
             raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new key for a new request")
@@ -225,7 +216,11 @@ class Jobs:
         answer = await self._scripts.run("cancel", f"job:{job_id}", job_id, tenant, self._retention_ms)
         if answer in ("succeeded", "failed"):
             raise AlreadyFinished(f"the edit has already {answer}")
-        return await self.get(tenant, job_id)
+        record = await self.get(tenant, job_id)
+        if answer == "absent":
+            # An item of a batch that is not promised yet.
+            raise NotFound("there is no edit with this id")
+        return record
 
     async def purge(self, tenant: str, job_id: str) -> JobRecord:
         """Delete a finished edit's record; answers what it was. Raises NotFinished, NotFound, Gone, StoreUnavailable."""
@@ -242,23 +237,6 @@ class Jobs:
             names = await self._scripts.command("ZRANGEBYSCORE", "providers", since_ms, "+inf")
             self._providers = (time.monotonic(), tuple(names))
         return self._providers[1]
-
-    async def stats(self) -> Stats:
-        """Counts for /metrics. Raises StoreUnavailable."""
-        totals: dict[str, str] = await self._scripts.command("HGETALL", "totals")
-        unfinished = int(await self._scripts.command("ZCARD", "timers"))
-        ready: dict[str, int] = {}
-        running = 0
-        for lane in sorted(await self._scripts.command("SMEMBERS", "lanes")):
-            tenants = await self._scripts.command("ZRANGE", f"turn:{lane}", "0", "999")
-            counts = [int(await self._scripts.command("ZCARD", f"ready:{lane}:{tenant}")) for tenant in tenants]
-            ready[lane] = sum(counts)
-            running += int(await self._scripts.command("SCARD", f"active:lane:{lane}"))
-        return Stats({state: int(count) for state, count in totals.items()}, unfinished, running, ready)
-
-    async def ping(self) -> None:
-        """Raises StoreUnavailable unless Redis answers."""
-        await self._scripts.command("PING")
 
     async def _raise_absent(self, tenant: str, job_id: str) -> None:
         owner = await self._scripts.command("GET", f"gone:{job_id}")

@@ -95,7 +95,7 @@ class Leases:
         return bool(answer)
 
     async def release(self, record: JobRecord, how: Release, course: Course | None = None, *, patience_s: float = 0.0) -> bool:
-        """Give the edit back to the queue; False: it is no longer this worker's."""
+        """Give the edit back to the queue, or end it if it is to be canceled; False: it is no longer this worker's."""
         answer = await self._scripts.run(
             "release",
             f"job:{record.id}",
@@ -108,6 +108,7 @@ class Leases:
             int(how.pause_s * 1000),
             _LONGEST_DELAY_MS,
             course.model_dump_json(exclude_defaults=True) if course else "",
+            self._retention_ms,
             patience_s=patience_s,
         )
         return bool(answer)

@@ -20,12 +20,17 @@ def borrowed_from(specs: Iterable[EditSpec], *, own: Collection[str]) -> set[str
     return {owner for owner in owners if ID_PATTERN.fullmatch(owner)}
 
 
+def kept_ms(retention_ms: int) -> int:
+    """How long borrowed pictures are kept: until an edit that is accepted now is forgotten."""
+    return retention_ms + _LONGEST_EDIT_MS
+
+
 async def keep_pictures(scripts: Scripts, owners: Iterable[str], *, retention_ms: int) -> None:
-    """Have the pictures of these owners kept until an edit that is accepted now is forgotten. To be called before it is.
+    """Have the pictures of these owners kept for edits of a batch. To be called before they are staged.
 
     Raises StoreUnavailable, Overloaded.
     """
-    life_ms = retention_ms + _LONGEST_EDIT_MS
+    life_ms = kept_ms(retention_ms)
     await asyncio.gather(*(scripts.command("SET", f"kept:{owner}", 1, "PX", life_ms) for owner in owners))
 
 

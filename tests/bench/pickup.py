@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from shared.store.overview import Overview
 from tests.bench.figures import Figure, Goal, Rounds, interleaved, percentile
 from tests.bench.machine import commands, measured
 from tests.bench.processes import Stack, new_job, stack
@@ -96,9 +97,10 @@ async def _news(servers: Stack, channel: str) -> AsyncIterator[Callable[[str], A
 
 async def _hold(servers: Stack, count: int) -> None:
     """Give the worker so many edits that do not end."""
+    overview = Overview(servers.scripts)
     await servers.accept_many(count)
     async with asyncio.timeout(_LONGEST_S):
-        while (await servers.jobs.stats()).running < count:
+        while (await overview.stats()).running < count:
             await asyncio.sleep(0.05)
 
 

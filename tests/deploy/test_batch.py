@@ -1,137 +1,17 @@
-"""`edit-studio batch`: a folder or a CSV file becomes one batch, its results a folder, however often the run is cut off."""
+"""`edit-studio batch`: a folder or a CSV file becomes one batch, its results a folder."""
 
 import asyncio
-import contextlib
-import csv
-import hashlib
-import io
-import json
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from deploy.batch import HELD, INTERRUPTED, SOME_FAILED, SUCCEEDED, UNREACHABLE, WRONG_USAGE, run
-from deploy.cli import _parser
-from gateway.client.async_client import ApiError, AsyncClient, Job
-from gateway.client.batch_journal import NAME
-from shared.job import Course, JobFailure, JobRecord, JobState, StoredOutput
+from deploy.batch import HELD, SOME_FAILED, UNREACHABLE, WRONG_USAGE
+from gateway.client.async_client import AsyncClient
+from tests.deploy.batch_command import GREY, Command, batches, until, work, working
 from tests.gateway.conftest import Api
 from tests.pictures import encoded, photo
 from tests.servers import free_port
-
-GREY = "make it black and white"
-_WAIT_S = 20.0
-_LOOK_S = 0.01
-
-
-class Command:
-    """The command as users give it, in this process. `out`: where its results go; `said`: by the last run."""
-
-    def __init__(self, api: Api, folder: Path) -> None:
-        self.folder, self.out, self.said = folder, folder / "out", ""
-        (folder / "key").write_text(api.key)
-        self._access = ("--api", api.url, "--key-file", str(folder / "key"))
-
-    def words(self, *words: str) -> list[str]:
-        return ["batch", "--out", str(self.out), *self._access, *words]
-
-    async def run(self, *words: str) -> int:
-        options, console = _parser().parse_args(self.words(*words)), Console(file=io.StringIO())
-        try:
-            async with asyncio.timeout(_WAIT_S):
-                return await run(options, console)
-        finally:
-            self.said = console.file.getvalue()  # type: ignore[attr-defined]
-
-    def rows(self) -> list[dict[str, str]]:
-        """Of the manifest; both forms say the same."""
-        with (self.out / "manifest.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        told = json.loads((self.out / "manifest.json").read_text())["items"]
-        assert rows == [{name: "" if value is None else str(value) for name, value in row.items()} for row in told]
-        return rows
-
-    def results(self) -> set[str]:
-        """Files that are no business of the run's own."""
-        return {path.relative_to(self.out).as_posix() for path in self.out.rglob("*") if path.suffix in (".png", ".part")}
-
-    def facts(self, kind: str) -> list[dict[str, Any]]:
-        return [fact for line in (self.out / NAME).read_text().splitlines() if (fact := json.loads(line))["fact"] == kind]
-
-
-@pytest.fixture
-def command(api: Api, tmp_path: Path) -> Command:
-    return Command(api, tmp_path)
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Six pictures, two of them the same and one broken."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for shade, name in enumerate(("a.png", "b.png", "c.jpg", "grün.png")):
-        (folder / name).write_bytes(encoded(photo(size=(60 + shade, 40)), "PNG"))
-    (folder / "same.png").write_bytes((folder / "a.png").read_bytes())
-    (folder / "broken.png").write_bytes(b"no picture")
-    (folder / "notes.txt").write_text("no picture either")
-    return folder
-
-
-def result_of(record: JobRecord) -> bytes:
-    return f"the result of {record.spec.custom_id}".encode()
-
-
-async def work(api: Api, most: int = 100, *, failing: str = "") -> int:
-    """Do a worker's part for some edits; how many that were."""
-    records = await api.leases.take("w1", nonce=os.urandom(8).hex(), want=most, providers=("local",))
-    for record in records:
-        state, data = JobState.SUCCEEDED, result_of(record)
-        if failing and record.spec.custom_id == failing:
-            failure = JobFailure(code="bad_output", message="no", retryable=False, by="provider", stage="editing", billed=False)
-            state, course = JobState.FAILED, Course(error=failure)
-        else:
-            key, digest = f"out/t1/{record.id}/{record.gen}/0.png", hashlib.sha256(data).hexdigest()
-            await api.connections.storage.put(key, data, content_type="image/png")
-            output = StoredOutput(key=key, width=60, height=40, format="png", bytes=len(data), sha256=digest)
-            course = Course(model="local-adjust", output=output)
-        assert await api.leases.finish(record, state, course, cost_micro_usd=1_000)
-    await api.connections.batches.step()
-    return len(records)
-
-
-@contextlib.asynccontextmanager
-async def working(api: Api, **options: Any) -> AsyncIterator[None]:
-    """A worker for as long as it is needed."""
-
-    async def loop() -> None:
-        while True:
-            await work(api, **options)
-            await asyncio.sleep(_LOOK_S)
-
-    task = asyncio.create_task(loop())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(fact: Any) -> None:
-    async with asyncio.timeout(_WAIT_S):
-        while not fact():
-            await asyncio.sleep(_LOOK_S)
-
-
-async def batches(api: Api) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await api.get("/batches")).json["batches"]
-    return found
 
 
 async def test_a_folder_becomes_results_and_a_manifest_and_a_second_run_changes_nothing(
@@ -184,82 +64,6 @@ async def test_rows_of_a_csv_file_say_what_is_to_be_done(api: Api, command: Comm
     assert [spec.output_format for spec in specs] == ["webp"] * 3
     assert (specs[0].metadata, specs[1].image.url) == ({"shelf": "7"}, "https://example.com/b.png")
     assert (specs[2].operation, specs[2].mask is not None) == ("erase", True)
-
-
-async def test_a_run_that_was_cut_off_while_uploading_goes_on_with_what_is_uploaded(
-    api: Api, command: Command, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upload, uploaded = AsyncClient.upload, list[str]()
-
-    async def stuck(self: AsyncClient, picture: Path) -> Any:
-        if len(uploaded) == 2:
-            await asyncio.Event().wait()
-        uploaded.append(picture.name)
-        return await upload(self, picture)
-
-    monkeypatch.setattr(AsyncClient, "upload", stuck)
-    (photos / "broken.png").unlink()
-    running = asyncio.create_task(command.run(str(photos), GREY, "--concurrency", "1"))
-    await until(lambda: command.out.exists() and len(command.facts("image")) == 2)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert "nothing was submitted" in command.said
-    monkeypatch.setattr(AsyncClient, "upload", upload)
-    async with working(api):
-        assert await command.run(str(photos), GREY) == SUCCEEDED
-    assert len(command.facts("image")) == 4, "none of them twice"
-    assert len(command.results()) == 5
-
-
-async def test_a_batch_whose_answer_was_lost_is_found_again(
-    api: Api, command: Command, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    submit_batch = AsyncClient.submit_batch
-
-    async def lost(self: AsyncClient, *items: Any, **fields: Any) -> Any:
-        await submit_batch(self, *items, **fields)
-        raise ApiError(0, "unreachable", "the service does not answer")
-
-    monkeypatch.setattr(AsyncClient, "submit_batch", lost)
-    assert await command.run(str(photos), GREY) == UNREACHABLE
-    assert "the same command goes on from here" in capsys.readouterr().err
-    monkeypatch.setattr(AsyncClient, "submit_batch", submit_batch)
-    async with working(api):
-        assert await command.run(str(photos), GREY) == SOME_FAILED
-    assert len(await batches(api)) == 1
-    assert len(command.results()) == 5
-
-
-async def test_a_run_that_was_cut_off_in_the_middle_saves_the_rest_and_nothing_twice(
-    api: Api, command: Command, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_result, saved = AsyncClient.save_result, list[str]()
-
-    async def counted(self: AsyncClient, job: Job, file: Path) -> None:
-        saved.append(job["custom_id"])
-        await save_result(self, job, file)
-
-    monkeypatch.setattr(AsyncClient, "save_result", counted)
-    (photos / "broken.png").unlink()
-    running = asyncio.create_task(command.run(str(photos), GREY))
-    await until(lambda: command.out.exists() and command.facts("submitted"))
-    assert await work(api, 2) == 2
-    await until(lambda: len(command.facts("outcome")) == 2)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    (batch,) = await batches(api)
-    assert f"{batch['id']} goes on" in command.said
-    assert f"edit-studio batch {photos} --cancel --out {command.out}" in command.said
-    assert [row["status"] for row in command.rows()].count("unfinished") == 3
-    with (command.out / NAME).open("a") as journal:
-        journal.write('{"fact": "outco')
-    (command.out / "a.png").unlink()
-    async with working(api):
-        assert await command.run(str(photos), GREY) == SUCCEEDED
-    assert len(command.results()) == 5
-    assert sorted(saved) == sorted([*{row["custom_id"] for row in command.rows()}, "a.png"]), "what was deleted is saved again"
 
 
 async def test_a_canary_is_held_until_it_is_released(api: Api, command: Command, photos: Path) -> None:
@@ -363,31 +167,6 @@ async def test_a_folder_that_cannot_be_filled_is_told(
     command.out = photos / "notes.txt" / "out"
     assert await command.run(str(photos), GREY) == SOME_FAILED
     assert "Not a directory" in capsys.readouterr().err
-
-
-async def test_an_interrupted_command_leaves_the_batch_running(api: Api, command: Command, photos: Path) -> None:
-    (photos / "broken.png").unlink()
-    words = [sys.executable, "-m", "deploy.cli", *command.words(str(photos), GREY, "--json")]
-    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-    try:
-        await until(lambda: (command.out / NAME).exists() and command.facts("submitted"))
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = await asyncio.wait_for(process.communicate(), _WAIT_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert (process.returncode, stdout) == (INTERRUPTED, b"")
-    assert b"--cancel" in stderr
-    assert b"Traceback" not in stderr
-    (batch,) = await batches(api)
-    assert (batch["status"], batch["counts"]["queued"]) == ("running", 5)
-    async with working(api):
-        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-        stdout, stderr = await asyncio.wait_for(process.communicate(), _WAIT_S)
-    assert process.returncode == SUCCEEDED, stderr
-    document = json.loads(stdout)
-    assert (document["batch_id"], document["status"], document["counts"]) == (batch["id"], "completed", {"succeeded": 5})
 
 
 async def test_a_long_batch_is_saved_page_by_page_and_what_was_deleted_is_told(

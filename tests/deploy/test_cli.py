@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cli import _read
 from deploy.standalone.environment import default_data_dir
 from deploy.standalone.ports import PortUnusable, claim_port
 
@@ -36,6 +37,26 @@ def test_wrong_usage_ends_with_2_and_a_reason(arguments: tuple[str, ...]) -> Non
     assert ended.returncode == 2
     assert "edit-studio" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("photos", "make it grey", "--model", "m"),
+        ("photos", "--model", "m", "make it grey"),
+        ("--model", "m", "photos", "make it grey"),
+    ],
+    ids=" ".join,
+)
+def test_a_batch_is_a_folder_and_then_a_prompt_wherever_options_stand(words: tuple[str, ...]) -> None:
+    options, rest = _read(("batch", *words))
+    assert (options.source, options.prompt, options.model, rest) == (Path("photos"), "make it grey", "m", [])
+
+
+def test_a_word_too_many_for_a_batch_is_no_prompt() -> None:
+    ended = _run("batch", "photos", "--recursive", "make it grey", "and red")
+    assert ended.returncode == 2
+    assert "unrecognized arguments: make it grey and red" in ended.stderr
 
 
 def test_a_bad_setting_is_named_without_its_value(tmp_path: Path) -> None:

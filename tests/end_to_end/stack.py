@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.request import urlopen
 
 from tests.redis_group import RedisGroup
-from tests.servers import RedisServer, S3Server
+from tests.servers import RedisServer, S3Server, freeze
 
 SECRET = "a-master-secret-that-only-tests-use-0123456789"
 LEASE_S = 2.0
@@ -76,8 +76,8 @@ class Child:
         self.process.wait(_END_S)
 
     def freeze(self) -> None:
-        """SIGSTOP."""
-        os.kill(self.pid, signal.SIGSTOP)
+        """SIGSTOP, and wait until no thread of it runs: on a busy machine that takes a while."""
+        freeze(self.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -20,6 +20,7 @@ from tests.end_to_end.rescues import (
     undisturbed,
 )
 from tests.end_to_end.stack import LEASE_S
+from tests.servers import freeze
 
 
 async def test_gateway_dies_before_accept(caller: Caller) -> None:
@@ -85,7 +86,7 @@ async def test_worker_dies_inside_a_synchronous_call(caller: Caller) -> None:
     """The work is done again by another worker; the result is stored once."""
     frozen = [pid for worker in caller.stack.workers() for pid in worker.children()]
     for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     try:
         job_id = await caller.local()
         await caller.until(job_id, call="started")
@@ -243,7 +244,7 @@ async def test_sigterm_with_a_synchronous_call(caller: Caller) -> None:
     pixels = leaving.children()
     with caller.stack.frozen(others):
         for pid in pixels:
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
         job_id = await caller.local()
         await caller.until(job_id, call="started")
         leaving.process.terminate()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.metrics import Metrics
-from shared.store.jobs import Stats
+from shared.store.overview import Stats
 from shared.store.pressure import Pressure
 from tests.gateway.conftest import Api
 

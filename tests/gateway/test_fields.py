@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from gateway.fields import fields_of_texts, nearest, parse_json, pointer_to
 from shared.edit import EditRequest
@@ -58,6 +59,61 @@ def test_a_scheme_that_is_not_http_has_the_code_of_forbidden_urls() -> None:
 def test_what_is_not_json_is_said_not_to_be(data: bytes) -> None:
     with pytest.raises((InvalidJson, ValidationFailed)):
         parse_json(EditRequest, data)
+
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{" + b",".join(b'"k%d":1' % n for n in range(MANY)) + b"}",
+        b'{"options":{' + b",".join(b'"%x":[]' % n for n in range(MANY)) + b"}}",
+        b'{"webhook_events":[' + b"1," * MANY + b"1]}",
+        b'{"reference_images":[' + b"{}," * MANY + b"{}]}",
+        b'{"prompt":"' + rb"\"\\" * MANY + b'","webhook_events":[' + b"1," * MANY + b"1]}",
+        b'{"prompt":[' + b'"",' * MANY + b'""]}',
+    ],
+    ids=["unknown keys", "options", "events", "references", "behind a text of quotes", "texts"],
+)
+def test_a_mass_of_values_is_refused_before_a_parser_judges_each_of_them(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    monkeypatch.setattr(EditRequest, "model_validate_json", parsed.append)
+    with pytest.raises(ValidationFailed, match="more than 500 values") as refused:
+        parse_json(EditRequest, data)
+    assert ([error.pointer for error in refused.value.errors], parsed) == ([""], [])
+    # The same as texts of a form.
+    with pytest.raises(ValidationFailed) as refused:
+        fields_of_texts([("options", data.decode())], EditRequest)
+    assert [error.pointer for error in refused.value.errors] == ["/options"]
+
+
+@pytest.mark.parametrize("text", [",", '","', '\\",\\\\', "\\", "{,}[,]", "，"])
+def test_commas_and_quotes_in_texts_are_no_values(text: str) -> None:
+    prompt = (text * 8_000)[:8_000]
+    wish = {"prompt": prompt, "negative_prompt": prompt, "metadata": {f"k{n}": prompt[:512] for n in range(16)}}
+    for data in (json.dumps(wish), json.dumps(wish, ensure_ascii=False)):
+        assert parse_json(EditRequest, data.encode()).prompt == prompt
+
+
+def test_as_many_values_as_a_request_can_have_are_taken() -> None:
+    references = [{"url": "https://a.example/"}] * 16
+    options = {f"option{n}": n for n in range(32)}
+    parse_json(EditRequest, json.dumps({"reference_images": references, "options": options, "metadata": {"k": "v"}}).encode())
+    with pytest.raises(ValidationFailed) as refused:
+        parse_json(EditRequest, json.dumps({f"k{n}": n for n in range(400)}).encode())
+    # Each is judged; no more than 50 are told.
+    assert (len(refused.value.errors), "(and 399 more)" in refused.value.detail) == (50, True)
+
+
+@pytest.mark.parametrize(
+    "text", ['"\\ud800"', '{"\\udc00": 1}', '["a\\ud83d"]', "[" * 300 + "]" * 300, '{"a":' * 300 + "1" + "}" * 300]
+)
+@pytest.mark.parametrize("field", ["options", "webhook_events", "reference_images", "preferences", "seed", "strict"])
+def test_a_part_that_could_not_be_written_again_stays_text_and_is_refused(field: str, text: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        parse_json(EditRequest, to_json(fields_of_texts([(field, text)], EditRequest)))
+    assert refused.value.errors[0].pointer.startswith(f"/{field}")
 
 
 def test_infinite_numbers_are_refused() -> None:

@@ -65,7 +65,6 @@ async def called(api: Api, outcome: Literal["good", "bad"], *, times: int, secon
                 model="qwen-edit",
                 provider="wavespeed",
                 operation=Operation.GENERAL_EDIT,
-                tenant="t2",
                 outcome=outcome,
                 seconds=seconds if outcome == "good" else None,
                 micro_usd=20_000,

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from shared.edit import Operation
 from shared.errors import BudgetExceeded
 from shared.job import Course, JobRecord, JobState
+from shared.store.experience import CallEnd
 from tests import pictures
 from tests.gateway.conftest import Api
 from tests.pictures import plain_png
@@ -130,7 +132,7 @@ async def test_the_limit_holds_while_workers_spend_and_ask_for_more(paid: Api) -
     accepted = [answer for answer in answers if answer.status == 202]
     assert {answer.status for answer in answers} == {202, 402}
     async with asyncio.timeout(20):
-        while (await spending(paid))[1] or (await paid.connections.jobs.stats()).unfinished:
+        while (await spending(paid))[1] or (await paid.connections.overview.stats()).unfinished:
             await asyncio.sleep(0.01)
     done.set()
     assert await worker == len(accepted) <= 50
@@ -151,6 +153,18 @@ async def test_a_quote_says_models_prices_and_how_long_it_holds(paid: Api) -> No
     assert quote["total"] < wider["total"] <= 0.1
     assert wider["total"] == max(model["usd"] for model in wider["models"])
     assert len((await paid.post("/quote", json={**WISH, "max_cost": 0.1, "fallback": "none"})).json["models"]) == 1
+
+
+async def test_a_quote_tells_how_long_the_first_models_calls_took(paid: Api) -> None:
+    for seconds in (*(4.0 for _ in range(19)), 60.0):
+        end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, "good", seconds, 20_000)
+        await paid.connections.experiences.record(end)
+    quote = (await paid.post("/quote", json={**WISH, "model": "qwen-edit"})).json
+    shown = (await paid.get("/models/qwen-edit")).json["performance"]
+    assert quote["estimated_seconds"] == {"p50": shown["p50_s"], "p90": shown["p90_s"]}
+    assert quote["estimated_seconds"]["p50"] == pytest.approx(4.0, rel=0.1)
+    other = (await paid.post("/quote", json={**WISH, "model": "qwen-edit-plus"})).json
+    assert other["estimated_seconds"] is None, "nothing is told of one model by another's calls"
 
 
 async def test_a_quote_binds_models_and_price_of_the_edit(paid: Api) -> None:
@@ -251,3 +265,12 @@ async def test_a_quote_with_a_described_mask_binds_an_edit_with_a_mask(paid: Api
 async def test_a_quote_that_nobody_can_keep_is_refused(paid: Api) -> None:
     answer = await paid.post("/quote", json={**WISH, "max_cost": 0.0001})
     assert (answer.status, answer.json["code"]) == (422, "no_capable_model")
+
+
+async def test_a_batch_is_not_released_with_less_than_its_edits_may_still_cost(paid: Api) -> None:
+    batch = (await paid.post("/batches", json={"items": [BLUE, BLUE, BLUE], "max_cost": 0.06, "canary": 1})).json
+    where = f"/batches/{batch['id']}/release"
+    refused = await paid.post(where, json={"max_cost": 0.059})
+    assert (refused.status, refused.json["code"], refused.json["errors"][0]["pointer"]) == (422, "validation_failed", "/max_cost")
+    assert refused.json["detail"].startswith("0.060000 USD are spent or reserved by its items")
+    assert (await paid.post(where, json={"max_cost": 0.07})).json["cost"]["max"] == 0.07

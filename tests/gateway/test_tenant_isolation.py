@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,137 +12,11 @@ from gateway.idempotency import HEADER
 from shared.job import API_PREFIX, JobState
 from shared.store.listing import read_cursor, write_cursor
 from tests.gateway.conftest import Answer, Api
-from tests.gateway.isolation_world import HOOK, OTHER, OWNER, PNG, WISH, World, end, make_world, take
+from tests.gateway.isolation_matrix import MATRIX, PROMPT, Probe, nothing
+from tests.gateway.isolation_world import HOOK, OTHER, OWNER, WISH, World, end, make_world, take
 
 _OWNER = re.compile(rf"\b{OWNER}\b")
 _LABELS = {f"{route.method} {route.path.removeprefix(API_PREFIX)}": route for route in all_routes()}
-_SINCE = "2000-01-01T00:00:00Z"
-
-
-def _nothing(world: World) -> Iterable[str]:
-    return ()
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One request. `names`: what of the first tenant takes the place of `{id}` in its path, query and body, one by one.
-
-    `answers`: the statuses of a request that names nothing, which is then only searched for what it must not tell.
-    """
-
-    names: Callable[[World], Iterable[str]] = _nothing
-    body: Any = None
-    data: bytes | None = None
-    kind: str = "application/octet-stream"
-    query: str = ""
-    headers: Callable[[World], Mapping[str, str]] = field(default=lambda world: {})
-    answers: tuple[int, ...] = (200,)
-
-
-def edits(world: World) -> Iterable[str]:
-    return (*world.edits.values(), *world.items.values())
-
-
-def pictures(world: World) -> Iterable[str]:
-    return (*edits(world), *world.uploads.values())
-
-
-def batches(world: World) -> Iterable[str]:
-    return world.batches.values()
-
-
-def knows(name: str) -> Callable[[World], Mapping[str, str]]:
-    return lambda world: {"If-None-Match": world.etags[name], "Range": "bytes=0-9"}
-
-
-def cursor_of(path: str) -> Probe:
-    return Probe(lambda world: [world.cursors[path]], query="cursor={id}&limit=100")
-
-
-_PROMPT = {"prompt": "make it black and white"}
-_LINES = b'{"defaults": {"prompt": "a hat"}, "all_or_nothing": true}\n{"image_id": "{id}"}\n'
-_PICTURES = (
-    Probe(pictures, body={"image_id": "{id}", **_PROMPT}),
-    Probe(pictures, body={**WISH, "mask_id": "{id}"}),
-    Probe(pictures, body={**WISH, "operation": "relight", "background_image_id": "{id}"}),
-    Probe(pictures, body={**WISH, "operation": "relight", "lighting_image_id": "{id}"}),
-    Probe(pictures, body={**WISH, "reference_images": [{"id": "{id}"}]}),
-)
-_EDIT, _BATCH, _EMPTY = (Probe(edits),), (Probe(batches),), (Probe(),)
-_ENDPOINT = Probe(lambda world: [world.endpoint])
-_TENANT, _KEY = Probe(lambda world: [OWNER]), Probe(lambda world: [world.key.id])
-
-MATRIX: dict[str, tuple[Probe, ...]] = {
-    "GET /models": _EMPTY,
-    "GET /models/{id}": (Probe(answers=(404,)),),
-    "POST /recommend": (Probe(body=_PROMPT, answers=(200, 422)),),
-    "POST /quote": _PICTURES,
-    "POST /process": (*_PICTURES, Probe(lambda world: [world.quote], body={**WISH, "model": "local-adjust", "quote_id": "{id}"})),
-    "GET /jobs/{id}": (*_EDIT, Probe(edits, query="wait=1"), Probe(edits, headers=knows(""))),
-    "GET /jobs": (*_EMPTY, Probe(batches, query="batch_id={id}"), cursor_of("/jobs")),
-    "POST /jobs/{id}/cancel": _EDIT,
-    "POST /jobs/{id}/retry": (Probe(edits, body={}), Probe(edits, body=_PROMPT, query="wait=1")),
-    "DELETE /jobs/{id}": _EDIT,
-    "GET /jobs/{id}/result": (*_EDIT, Probe(edits, query="redirect=1"), Probe(edits, headers=knows("/result"))),
-    "GET /jobs/{id}/thumbnail": (*_EDIT, Probe(edits, headers=knows("/thumbnail"))),
-    "GET /jobs/{id}/input": (*_EDIT, Probe(edits, headers=knows("/input"))),
-    "GET /jobs/{id}/receipt": _EDIT,
-    "POST /jobs/{id}/feedback": (Probe(edits, body={"rating": 1}),),
-    "GET /jobs/{id}/events": (*_EDIT, Probe(edits, headers=lambda world: {"Last-Event-ID": "3"})),
-    "POST /batches": (
-        Probe(pictures, body={"items": [{"image_id": "{id}", **_PROMPT}], "all_or_nothing": True}),
-        Probe(pictures, body={"items": [_PROMPT], "defaults": {"image_id": "{id}"}, "all_or_nothing": True}),
-        Probe(pictures, data=_LINES, kind="application/x-ndjson"),
-    ),
-    "GET /batches": (*_EMPTY, cursor_of("/batches")),
-    "GET /batches/{id}": (*_BATCH, Probe(batches, query="wait=1")),
-    "POST /batches/{id}/cancel": _BATCH,
-    "POST /batches/{id}/release": (Probe(batches, body={}), Probe(batches, body={"max_cost": 5})),
-    "POST /batches/{id}/retry-failed": _BATCH,
-    "GET /batches/{id}/items": (*_BATCH, Probe(batches, query="cursor=1&status=failed")),
-    "GET /batches/{id}/results": _BATCH,
-    "GET /batches/{id}/archive": _BATCH,
-    "GET /batches/{id}/events": _BATCH,
-    "POST /uploads": (Probe(answers=(201,)),),
-    "PUT /uploads/{id}/content": (Probe(lambda world: world.uploads.values(), data=PNG),),
-    "GET /webhooks/secret": _EMPTY,
-    "POST /webhooks/secret": _EMPTY,
-    "POST /webhooks/secret/rotate": _EMPTY,
-    "POST /webhooks/test": (Probe(body={"url": "https://other.example/"}, answers=(202,)),),
-    "GET /jobs/{id}/deliveries": _EDIT,
-    "POST /deliveries/{id}/replay": (Probe(lambda world: [world.delivery]),),
-    "GET /webhooks/deliveries": (
-        *_EMPTY,
-        Probe(lambda world: [world.endpoint], query="endpoint={id}"),
-        cursor_of("/webhooks/deliveries"),
-    ),
-    "POST /webhooks/replay": (
-        Probe(body={"since": _SINCE}, answers=(202,)),
-        Probe(lambda world: [world.endpoint], body={"since": _SINCE, "endpoint": "{id}"}),
-        Probe(lambda world: [world.cursors["/webhooks/deliveries"]], body={"since": _SINCE, "cursor": "{id}"}),
-    ),
-    "POST /webhooks/endpoints": (Probe(body={"url": "https://other.example/"}, answers=(201,)),),
-    "GET /webhooks/endpoints": _EMPTY,
-    "GET /webhooks/endpoints/{id}": (_ENDPOINT,),
-    "PATCH /webhooks/endpoints/{id}": (Probe(_ENDPOINT.names, body={"enabled": False, "url": "https://other.example/"}),),
-    "DELETE /webhooks/endpoints/{id}": (_ENDPOINT,),
-    "GET /events": (*_EMPTY, Probe(query="expand=true"), Probe(lambda world: [world.cursors["/events"]], query="after={id}")),
-    "GET /usage": (Probe(query="group_by=day,model,key"), Probe(query="format=csv&group_by=key")),
-    "GET /operations": _EMPTY,
-    "GET /errors": _EMPTY,
-    "GET /limits": _EMPTY,
-    "GET /admin/tenants": (Probe(answers=(403,)),),
-    "GET /admin/tenants/{id}": (_TENANT,),
-    "PUT /admin/tenants/{id}": (Probe(_TENANT.names, body={"weight": 5}),),
-    "PATCH /admin/tenants/{id}": (Probe(_TENANT.names, body={"daily_limit": 0}),),
-    "GET /admin/keys": (Probe(answers=(403,)), Probe(_TENANT.names, query="tenant={id}")),
-    "POST /admin/keys": (Probe(_TENANT.names, body={"tenant": "{id}"}),),
-    "DELETE /admin/keys/{id}": (_KEY,),
-    "GET /healthz": _EMPTY,
-    "GET /readyz": _EMPTY,
-    "GET /metrics": _EMPTY,
-    "GET /openapi.json": _EMPTY,
-}
 
 
 def test_the_matrix_has_every_route() -> None:
@@ -151,9 +24,7 @@ def test_the_matrix_has_every_route() -> None:
 
 
 def test_whoever_takes_an_id_is_asked_for_a_foreign_one() -> None:
-    forgotten = {
-        label for label, probes in MATRIX.items() if "{id}" in label and not any(p.names is not _nothing for p in probes)
-    }
+    forgotten = {label for label, probes in MATRIX.items() if "{id}" in label and not any(p.names is not nothing for p in probes)}
     assert forgotten == {"GET /models/{id}"}, "the catalogue is everybody's"
 
 
@@ -168,7 +39,7 @@ async def test_what_another_tenant_has_is_answered_as_if_it_never_was(api: Api) 
     assert sorted(before - after) == sorted(after - before) == []
 
 
-async def test_lists_show_the_tenants_own_and_nothing_else(api: Api) -> None:
+async def test_lists_show_the_tenants_own_andnothing_else(api: Api) -> None:
     world = await make_world(api)
     own = await own_things(api, world)
     listed = {
@@ -223,8 +94,8 @@ async def test_the_same_idempotency_key_of_two_tenants_is_two_keys(api: Api, lab
 
 async def own_things(api: Api, world: World) -> dict[str, str]:
     """What the second tenant has itself."""
-    edit = await api.post("/process", json={**_PROMPT, "image_base64": WISH["image_base64"]}, headers=world.other)
-    body = {"items": [{**_PROMPT, "image_base64": WISH["image_base64"]}]}
+    edit = await api.post("/process", json={**PROMPT, "image_base64": WISH["image_base64"]}, headers=world.other)
+    body = {"items": [{**PROMPT, "image_base64": WISH["image_base64"]}]}
     batch = await api.post("/batches", json=body, headers=world.other)
     items = await api.get(f"/batches/{batch.json['id']}/items", headers=world.other)
     endpoint = await api.post("/webhooks/endpoints", json={"url": "https://other.example/"}, headers=world.other)
@@ -266,7 +137,7 @@ async def all_of_the_owner(api: Api, world: World) -> set[str]:
 async def _faults(api: Api, world: World, label: str, probe: Probe) -> list[str]:
     """What is wrong with the answers to one probe."""
     wrong = []
-    if probe.names is _nothing:
+    if probe.names is nothing:
         answer = await _ask(api, world, label, probe, "nothing")
         if answer.status not in probe.answers:
             wrong.append(f"{label}: {answer.status} {answer.body[:300]!r}")

@@ -1,6 +1,7 @@
 """Endpoints over HTTP, the list of deliveries, and their replay since a time."""
 
 import base64
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pytest
@@ -180,6 +181,44 @@ async def test_what_a_disabled_endpoint_missed_is_replayed_once_it_is_enabled(ap
     assert (answer.status, answer.json) == (202, {"replayed": 1, "next_cursor": None})
     (again,) = await api.connections.outbox.take(10)
     assert (again.id, again.event_id) == (stopped["id"], stopped["event_id"])
+
+
+async def test_a_dead_endpoint_is_listed_with_its_reason_and_so_is_what_it_did_not_take(api: Api) -> None:
+    """Dead: it answered 410, or nothing but failures for five days."""
+    outbox = api.connections.outbox
+    made = [await make(api, url=f"https://{name}.example/") for name in ("gone", "failing", "well")]
+    redis = api.connections.jobs._scripts.redis
+    await redis.hset(f"endpoint:{made[1]['id']}", "failing_since", 1)
+    job_id = await ended(api)
+    for delivery in await outbox.take(10):
+        if delivery.endpoint == made[2]["id"]:
+            await outbox.delivered(delivery, 200)
+        else:
+            is_gone = delivery.endpoint == made[0]["id"]
+            await outbox.give_up(delivery, stopped=is_gone, status=410 if is_gone else 500, error="the receiver said no")
+    listed = (await api.get("/webhooks/endpoints")).json["endpoints"]
+    assert [(one["id"], one["state"], one["disabled_reason"], one["last_status"]) for one in listed] == [
+        (made[0]["id"], "disabled", "gone", 410),
+        (made[1]["id"], "disabled", "failing", 500),
+        (made[2]["id"], "enabled", None, 200),
+    ]
+    await ended(api)
+    assert {delivery.endpoint for delivery in await outbox.take(10)} == {made[2]["id"]}, "the dead get nothing"
+    missed = [one for one in await deliveries(api) if one["state"] in ("stopped", "failed")]
+    assert {(one["endpoint_id"], one["job_id"]) for one in missed} == {(one["id"], job_id) for one in made[:2]}
+
+
+async def test_a_replay_begins_at_the_time_that_is_given(api: Api) -> None:
+    await make(api)
+    outbox, redis = api.connections.outbox, api.connections.jobs._scripts.redis
+    jobs = [await ended(api) for _ in range(3)]
+    for year, delivery in zip((2020, 2021, 2022), reversed(await deliveries(api)), strict=True):
+        await redis.zadd("whds:t1", {delivery["id"]: datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1000})
+    for delivery in await outbox.take(10):
+        await outbox.give_up(delivery, stopped=False, status=500, error="no")
+    answer = await api.post("/webhooks/replay", json={"since": "2021-01-01T00:00:00Z", "status": "failed"})
+    assert (answer.status, answer.json["replayed"]) == (202, 2)
+    assert {delivery.job_id for delivery in await outbox.take(10)} == set(jobs[1:])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Secrets, test events, deliveries and their replay."""
 
 import base64
+import time
 from typing import Any
 
 import pytest
@@ -22,6 +23,14 @@ async def test_the_secret_is_shown_and_rotated(api: Api) -> None:
     assert rotated == {"secret": webhook_secret(SECRET, "t1", 2), "previous": first["secret"]}
     other = (await api.get("/webhooks/secret", headers=await api.key_of("t2"))).json
     assert other["secret"] == webhook_secret(SECRET, "t2", 1)
+
+
+async def test_a_day_after_a_rotation_the_old_secret_signs_no_more(api: Api, real_redis: Any) -> None:
+    await api.post("/webhooks/secret/rotate")
+    until_s = int(await real_redis.hget("tenant:t1", "previous_until")) / 1000
+    assert 86_000 < until_s - time.time() <= 86_400
+    await real_redis.hset("tenant:t1", "previous_until", int(time.time() * 1000) - 1)
+    assert (await api.get("/webhooks/secret")).json == {"secret": webhook_secret(SECRET, "t1", 2), "previous": None}
 
 
 async def test_a_test_event_is_put_on_its_way(api: Api) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.audit import audit
 from tests.bench.figures import percentile
+from tests.bench.memory import COMPACT
 from tests.end_to_end.bulk import CountWatch, feed_of, post_batch, upload
 from tests.end_to_end.caller import Caller, calling
 from tests.end_to_end.known_edits import PROMPTS, picture_bytes
@@ -29,8 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 async def run(asked: argparse.Namespace, folder: Path) -> int:
     """The whole run."""
     report = Report(f"hundred_thousand: {asked.items:,} items, accepted and canceled")
-    # As deploy/standalone sets it.
-    server = RedisServer(folder / "redis", aof=True, options={"hash-max-ziplist-value": "2048"})
+    server = RedisServer(folder / "redis", aof=True, options=COMPACT)
     with Stack(folder, redis=server, EDIT_STUDIO_REDIS_TIMEOUT_S="3") as stack:
         # The gateway with a watch on its loop.
         gateway = stack.start_another_gateway("tests.bench.batch", "ready ")

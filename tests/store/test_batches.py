@@ -6,54 +6,13 @@ from typing import Any
 import pytest
 
 from shared.errors import BudgetExceeded, IdempotencyInFlight, NotFound, QueueFull, ValidationFailed
-from shared.job import Course, JobFailure, JobRecord, JobState
-from shared.store.batches import Batches, BatchRecord, NewBatch, NewItem
+from shared.job import Course, JobRecord, JobState
+from shared.store.batches import Batches, NewBatch
 from shared.store.connection import Scripts
 from shared.store.jobs import Jobs
 from shared.store.leases import BatchHeld, Leases, Release
 from tests.conftest import fresh_id, make_job
-
-
-@pytest.fixture
-def batches(scripts: Scripts, make_settings: Any) -> Batches:
-    return Batches(scripts, make_settings(running_cap=10))
-
-
-def make_item(**given: Any) -> NewItem:
-    job = make_job()
-    return NewItem(**{"id": job.id, "lane": job.lane, "spec": job.spec, "deadline_s": 900, **given})
-
-
-async def stage(batches: Batches, batch_id: str, items: list[NewItem], first_index: int = 0) -> None:
-    await batches.stage(batch_id, items, first_index=first_index, bulk=True, request_id="req", key_id="k1")
-
-
-async def submit(batches: Batches, items: list[NewItem], **options: Any) -> str:
-    batch_id = fresh_id("batch")
-    await batches.open(NewBatch(batch_id, "t1", **options))
-    await stage(batches, batch_id, items)
-    assert await batches.commit(batch_id, fingerprint="f") == len(items)
-    return batch_id
-
-
-async def take(leases: Leases, want: int = 100) -> list[JobRecord]:
-    return await leases.take("w1", nonce=fresh_id(), want=want, providers=("local",))
-
-
-async def end(leases: Leases, records: list[JobRecord], state: JobState = JobState.SUCCEEDED, *, micro_usd: int = 0) -> None:
-    for record in records:
-        course = Course()
-        if state is JobState.FAILED:
-            course = Course(error=failure("bad_output"))
-        assert await leases.finish(record, state, course, cost_micro_usd=micro_usd)
-
-
-def failure(code: str) -> JobFailure:
-    return JobFailure(code=code, message="no", retryable=False, by="caller", stage="queued", billed=False)
-
-
-def counts(record: BatchRecord) -> tuple[int, ...]:
-    return tuple(record.counts.values())
+from tests.store.batch_steps import counts, end, failure, make_item, stage, submit, take
 
 
 async def test_a_batch_is_unseen_until_it_is_committed_and_every_count_is_exact(

@@ -56,7 +56,7 @@ async def _live(record: JobRecord, leases: Leases, seen: Seen, experiences: Expe
     assert await leases.checkpoint(record, stage="editing", course=text, **call)
     assert await leases.checkpoint(record, stage="editing", course=text, call="handle", handle="task-1", waiting_on="provider")
     assert not await seen.elsewhere("qwen-edit", record.id, output="0f" * 32, source="aa" * 32)
-    end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, record.tenant, "good", 2.0, 20_000)
+    end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, "good", 2.0, 20_000)
     finished, _ = await asyncio.gather(leases.finish(record, JobState.SUCCEEDED, course), experiences.record(end))
     assert finished
 
@@ -124,7 +124,7 @@ async def test_learning_from_a_call_and_looking_cost_at_most_so_many_commands(re
     scripts = Scripts(real_redis, timeout_s=2.0)
     experiences, count = Experiences(scripts, load_catalog()), Count(real_redis)
     await _warm(scripts)
-    end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, "t1", "good", 2.0, 20_000)
+    end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, "good", 2.0, 20_000)
     await count.begin()
     await experiences.record(end)
     found = await count.end()

@@ -27,7 +27,7 @@ DAY_MS = 86_400_000
 
 
 def call(outcome: Any = "good", *, seconds: float | None = 2.0, micro_usd: int = 20_000, **changes: Any) -> CallEnd:
-    fields = {"model": MODEL, "provider": PROVIDER, "operation": EDIT, "tenant": "t1", **changes}
+    fields = {"model": MODEL, "provider": PROVIDER, "operation": EDIT, **changes}
     return CallEnd(outcome=outcome, seconds=seconds, micro_usd=micro_usd, **fields)
 
 

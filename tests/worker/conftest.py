@@ -53,16 +53,16 @@ async def server(place: Place, aiohttp_server: StartServer) -> TestServer:
 
 
 @pytest.fixture
-async def receivers(aiohttp_server: StartServer) -> AsyncIterator[Callable[[], Awaitable[tuple[Receiver, str]]]]:
-    """Starts receivers; each comes with its URL."""
+async def receivers(aiohttp_server: StartServer) -> AsyncIterator[Callable[..., Awaitable[tuple[Receiver, str]]]]:
+    """Starts receivers; each comes with its URL. Keyword arguments: where it listens, unless on any port of 127.0.0.1."""
     made: list[Receiver] = []
 
-    async def start() -> tuple[Receiver, str]:
+    async def start(**where: Any) -> tuple[Receiver, str]:
         receiver = Receiver()
         made.append(receiver)
         app = web.Application()
         app.router.add_post("/hook", receiver.answer)
-        server = await aiohttp_server(app)
+        server = await aiohttp_server(app, **where)
         return receiver, str(server.make_url("/hook"))
 
     yield start

@@ -35,6 +35,13 @@ class Names:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
 
+def free_on_every_address() -> int:
+    """A port for servers on two addresses: one that was given out for the first may be taken on the second."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
 class Place:
     """A web application that counts who came."""
 
@@ -53,7 +60,8 @@ class Place:
             case "/picture":
                 return web.Response(body=b"p" * 1000, content_type="image/png", headers={"Set-Cookie": "seen=1"})
             case "/to":
-                raise web.HTTPFound(request.query["url"])
+                # As it is: `web.HTTPFound` would write it anew.
+                return web.Response(status=302, headers={"Location": request.query["url"]})
             case "/loop":
                 raise web.HTTPFound(f"/loop?{len(self.requests)}")
             case "/hops":

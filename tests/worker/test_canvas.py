@@ -164,4 +164,4 @@ def test_a_source_that_cannot_be_decoded_is_the_pictures_fault(tmp_path: Path) -
     with pytest.raises(PictureError):
         trip.out()
     with pytest.raises(PictureTooLarge):
-        canvas.thumbnail(trip.source, 32, max_pixels=1_000)
+        canvas.thumbnails(trip.source, (32,), max_pixels=1_000)

@@ -12,7 +12,7 @@ from shared.store.endpoints import Endpoints
 from shared.store.jobs import Jobs
 from shared.store.leases import Leases
 from tests.conftest import make_job, take_one
-from tests.worker.webhook_bench import MASTER, Bench
+from tests.worker.webhook_bench import MASTER, Bench, until
 
 _SCHEDULE_S = (0, 100, 10_000)
 
@@ -38,7 +38,7 @@ async def make_due(bench: Bench, url: str) -> None:
     await bench.scripts.command("ZADD", "outbox", 1, line)
 
 
-@pytest.mark.parametrize("mood", [500, (301, {"Location": "/elsewhere"}), "hang", "close"], ids=str)
+@pytest.mark.parametrize("mood", [500, (301, {"Location": "/elsewhere"}), "hang", "close", "flood", "drip"], ids=str)
 async def test_whatever_goes_wrong_the_schedule_is_kept_and_others_get_theirs(mood: Any, bench: Bench, receivers: Any) -> None:
     bad, bad_url = await receivers()
     bad.answers = [mood]
@@ -46,7 +46,7 @@ async def test_whatever_goes_wrong_the_schedule_is_kept_and_others_get_theirs(mo
     endpoint = await add_endpoint(bench, bad_url)
     await add_endpoint(bench, good_url)
     await end_an_edit(bench)
-    changes = {"webhook_schedule_s": _SCHEDULE_S, "webhook_timeout_s": 0.2 if mood == "hang" else 5}
+    changes = {"webhook_schedule_s": _SCHEDULE_S, "webhook_timeout_s": 0.2 if mood in ("hang", "drip") else 5}
     for attempt, planned_s in enumerate(_SCHEDULE_S[1:], start=1):
         before_s = time.time()
         await bench.send(**changes)
@@ -60,7 +60,7 @@ async def test_whatever_goes_wrong_the_schedule_is_kept_and_others_get_theirs(mo
     assert (delivery.state, delivery.tries) == ("failed", 3)
     failing = await Endpoints(bench.scripts).get("t1", endpoint)
     assert failing.disabled_reason is None
-    assert failing.last_status == (mood if isinstance(mood, int) else 301 if isinstance(mood, tuple) else None)
+    assert failing.last_status == {"500": 500, "flood": 500, "hang": None, "drip": None, "close": None}.get(str(mood), 301)
     bad.release.set()
     bad.answers = [204]
     assert (await bench.outbox.replay_since("t1", 0, state="failed")).count == 1
@@ -68,6 +68,29 @@ async def test_whatever_goes_wrong_the_schedule_is_kept_and_others_get_theirs(mo
     assert (await bench.outbox.page("t1", endpoint=endpoint)).deliveries[0].state == "delivered"
     assert bad.ids() == good.ids() * 4
     assert (await Endpoints(bench.scripts).get("t1", endpoint)).last_success_ms is not None
+
+
+async def test_trouble_of_every_kind_at_once_delays_nobody_and_each_has_four_sends_at_most(bench: Bench, receivers: Any) -> None:
+    moods: tuple[Any, ...] = (500, (301, {"Location": "/elsewhere"}), "hang", "close", "flood", "drip")
+    troubled = [await receivers() for _ in moods]
+    for (receiver, url), mood in zip(troubled, moods, strict=True):
+        receiver.answers = [mood]
+        await add_endpoint(bench, url)
+    good, good_url = await receivers()
+    await add_endpoint(bench, good_url)
+    async with bench.sender(webhook_schedule_s=_SCHEDULE_S, webhook_timeout_s=45) as sender:
+        for edit in range(1, 9):
+            await end_an_edit(bench)
+            await sender.run_once()
+            # The good one has each event while those that hang and drip still hold all that they may have.
+            await until(lambda edit=edit: len(good.received) == edit)
+        await until(lambda: all(receiver.received for receiver, _ in troubled))
+        by_mood = {str(mood): receiver for (receiver, _), mood in zip(troubled, moods, strict=True)}
+        assert (by_mood["hang"].now, by_mood["drip"].now) == (4, 4)
+        assert max(receiver.most for receiver, _ in troubled) <= 4
+        assert len(good.received) == 8
+        for receiver, _ in troubled:
+            receiver.release.set()
 
 
 async def test_an_endpoint_that_answers_410_gets_nothing_more(bench: Bench, receivers: Any) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from shared.errors import ProviderBadOutput
 from shared.picture import PictureInfo
@@ -142,6 +142,21 @@ def test_the_picture_that_was_sent_is_known_through_recoding_at_high_quality(tmp
     smooth = pictures.photo("chelsea.png").resize((226, 150)).resize((902, 600), Image.Resampling.BICUBIC)
     with pytest.raises(ProviderBadOutput, match="unchanged"):
         judge(tmp_path, pictures.encoded(smooth, "JPEG", quality=99, subsampling=0), png(smooth))
+
+
+@pytest.mark.parametrize("size", [(1024, 768), (1021, 763), (2048, 1536)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_harsh_jpeg_that_was_sent_is_known_although_it_is_first_seen_small(
+    tmp_path: Path, size: tuple[int, int], turned: bool
+) -> None:
+    page = Image.new("RGB", size, "white")
+    for row in range(0, size[1], 11):
+        ImageDraw.Draw(page).text((row % 9, row), "The quick brown fox jumps over " * 12, fill="black")
+    exif = Image.Exif()
+    exif[274] = 6 if turned else 1
+    sent = pictures.encoded(page, "JPEG", quality=30, exif=exif)
+    with pytest.raises(ProviderBadOutput, match="unchanged"):
+        judge(tmp_path, png(ImageOps.exif_transpose(pictures.opened(sent))), sent, max_pixels=4_000_000)
 
 
 def test_a_tiny_genuine_edit_passes(tmp_path: Path) -> None:

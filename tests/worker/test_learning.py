@@ -72,7 +72,7 @@ def choices_of(record: JobRecord) -> tuple[ChoiceRecord, ...]:
 
 async def told(bench: EditBench, outcome: Any, times: int = 1, model: str = MODEL) -> None:
     """Calls of other edits, as they are counted."""
-    end = CallEnd(model, bench.catalog.models[model].provider, Operation.GENERAL_EDIT, "t2", outcome, 1.0, 0)
+    end = CallEnd(model, bench.catalog.models[model].provider, Operation.GENERAL_EDIT, outcome, 1.0, 0)
     for _ in range(times):
         await bench.experiences.record(end)
     await bench.learned()
@@ -288,7 +288,7 @@ async def test_each_call_is_counted_once_by_what_came_of_it(
 ) -> None:
     await until_ended(bench, await bench.accept(PHOTO, prompt=faulty(faults) if faults else "make the cup blue"))
     assert [(end.outcome, end.micro_usd) for end in ends] == counted
-    assert {(end.provider, end.operation, end.tenant) for end in ends} == {("wavespeed", Operation.GENERAL_EDIT, "t1")}
+    assert {(end.provider, end.operation) for end in ends} == {("wavespeed", Operation.GENERAL_EDIT)}
 
 
 async def test_a_call_that_ended_as_unknown_is_not_counted_again_when_it_shows(

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Collection
+from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,15 +12,17 @@ from shared.candidates import Circumstances
 from shared.catalog.load import load_catalog
 from shared.edit import EditSpec
 from shared.errors import BudgetExceeded
-from shared.job import JobRecord, JobState
+from shared.job import Course, JobRecord, JobState
 from shared.recommend import Recommendation, recommend
 from shared.settings import Settings
 from shared.store.batches import Batches, NewBatch, NewItem
 from shared.store.connection import Scripts
+from shared.store.experience import Experiences
 from shared.store.jobs import Jobs
 from shared.store.leases import Leases
 from tests.conftest import fresh_id, make_job, make_spec, take_one
 from worker.call import LostEdit
+from worker.choose import Chooser
 from worker.hands import Held
 from worker.spending import afford, allow
 
@@ -90,6 +94,22 @@ async def test_a_call_that_is_under_way_is_not_judged_again(jobs: Jobs, leases: 
     record = await jobs.get("t1", first.id)
     best = choose(BLUE)
     assert await afford(leases, await held_of(record), best, choose_blue) is best
+
+
+async def test_a_call_that_is_under_way_costs_what_was_reserved_though_prices_have_risen(
+    jobs: Jobs, leases: Leases, scripts: Scripts
+) -> None:
+    await jobs.accept(make_job(prompt="make the cup blue", max_cost=0.001, reserved_micro_usd=1_000))
+    first = await take_one(leases)
+    course = Course(model="qwen-edit", estimated_usd=0.001).model_dump_json(exclude_defaults=True)
+    await leases.checkpoint(first, call="handle", handle="h", call_model="qwen-edit", course=course)
+    held = await held_of(await jobs.get("t1", first.id))
+    providers: Any = {"wavespeed": None}
+    chooser = Chooser(catalog=CATALOG, providers=providers, experiences=Experiences(scripts, CATALOG))
+    picture: Any = SimpleNamespace(info=first.spec.image.info, part_size=None)
+    chosen = await chooser.choose(held, picture)
+    assert (chosen.model.id, chosen.usd) == ("qwen-edit", Decimal("0.001"))
+    assert CATALOG.models["qwen-edit"].price.base > chosen.usd
 
 
 async def test_an_edit_of_a_batch_that_is_held_goes_back_without_a_call(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,13 +15,16 @@ from shared.store.connection import Scripts
 from shared.store.tenants import Tenants
 from shared.store.webhooks import Delivery, Outbox
 from worker.deliver_webhook import Render, WebhookSender
-from worker.fetch import open_guarded
+from worker.fetch import Lookup, open_guarded
 
 MASTER = "s" * 32
 
 
 class Receiver:
-    """A receiver that answers from `answers`, the last one for good: a status, a response's headers with it, or a mood."""
+    """A receiver that answers from `answers`, the last one for good: a status, a response's headers with it, or a mood.
+
+    Moods: `hang` until released, `close` the connection, a `flood` of 10 MB, `drip` a header that never ends byte by byte.
+    """
 
     def __init__(self) -> None:
         self.answers: list[int | tuple[int, dict[str, str]] | str] = [204]
@@ -48,12 +52,26 @@ class Receiver:
                 assert request.transport is not None
                 request.transport.abort()
                 return web.Response()
+            case "flood":
+                return web.Response(status=500, body=bytes(10_000_000))
+            case "drip":
+                await self._drip(request)
+                return web.Response()
             case (status, headers):
                 return web.Response(status=status, headers=headers)
             case int(status):
                 return web.Response(status=status)
             case other:
                 raise AssertionError(other)
+
+    async def _drip(self, request: web.Request) -> None:
+        transport = request.transport
+        assert transport is not None
+        transport.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+        while not self.release.is_set() and not transport.is_closing():
+            transport.write(b"x")
+            await asyncio.sleep(0.01)
+        transport.abort()
 
     def ids(self) -> list[str]:
         return [headers["webhook-id"] for headers, _ in self.received]
@@ -75,6 +93,7 @@ class Bench:
         self.outbox = Outbox(self.scripts)
         self.tenants = Tenants(self.scripts, self.settings)
         self.rendered: Render = self.render
+        self.lookup: Lookup = socket.getaddrinfo
 
     async def render(self, delivery: Delivery) -> bytes:
         return json.dumps({"id": delivery.job_id, "prompt": "黑白"}).encode()
@@ -83,7 +102,7 @@ class Bench:
     async def sender(self, **changes: Any) -> AsyncIterator[WebhookSender]:
         """A sender with these settings; on leaving, what it still sends comes to its end."""
         settings = self.settings.model_copy(update=changes)
-        http = open_guarded(settings)
+        http = open_guarded(settings, lookup=self.lookup)
         sender = WebhookSender(
             outbox=self.outbox,
             tenants=self.tenants,

@@ -21,9 +21,6 @@ local function drop(batch, b)
     done = done + 1
   end
   if redis.call('ZCARD', b .. ':items') > 0 then return end
-  -- Of one whose gateway died: the caller may ask again under the same key.
-  local idem = redis.call('HGET', b, 'idem')
-  if idem and idem ~= '' and redis.call('HGET', idem, 'id') == batch then redis.call('DEL', idem) end
   redis.call('DEL', b, b .. ':staged', b .. ':window')
   redis.call('ZREM', 'batches', batch)
 end
@@ -46,8 +43,11 @@ end
 
 for _, batch in ipairs(redis.call('ZRANGEBYSCORE', 'batches', '-inf', int(t), 'LIMIT', 0, 10)) do
   if done < room then
+    redis.call('DEL', 'none')
     local b = 'batch:' .. batch
     local state = redis.call('HGET', b, 'state')
+    -- Its gateway died. Nothing is added to it any more while it is dropped step by step, nor can it be promised.
+    if state == 'expanding' then abandon(batch, t) end
     if state == 'expanding' or state == 'abandoned' then drop(batch, b)
     elseif state == 'canceled' then cancel_items(batch, b)
     else redis.call('ZREM', 'batches', batch) end
@@ -55,8 +55,7 @@ for _, batch in ipairs(redis.call('ZRANGEBYSCORE', 'batches', '-inf', int(t), 'L
 end
 
 -- The first of a canceled edit's twins is done in its stead.
-local function succeed(primary, heir)
-  local j = load(heir)
+local function succeed(primary, heir, j)
   redis.call('HDEL', 'job:' .. heir, 'twin_of')
   if redis.call('EXISTS', 'twins:' .. primary) == 1 then redis.call('RENAME', 'twins:' .. primary, 'twins:' .. heir) end
   redis.call('SADD', 'batch:' .. j.batch .. ':window', heir)
@@ -73,8 +72,9 @@ for _, primary in ipairs(redis.call('ZRANGE', 'following', 0, 9)) do
     if j and j.state == 'queued' then
       if v[1] == 'succeeded' or v[1] == 'failed' then
         finish(twin, j, v[1], retention, {'course', v[2] or '', 'error_code', v[3] or '', 'call_model', v[4] or '', 'cost_micro_usd', 0})
+      elseif redis.call('HGET', 'batch:' .. j.batch, 'state') == 'canceled' then finish(twin, j, 'canceled', retention, {'cost_micro_usd', 0})
       else
-        succeed(primary, twin)
+        succeed(primary, twin, j)
         break
       end
     end

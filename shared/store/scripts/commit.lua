@@ -2,7 +2,7 @@
 -- KEYS: batch:{id}   ARGV: batch fingerprint listed_ms
 local b = KEYS[1]
 local v = load_batch(ARGV[1])
-if not v then return -1 end
+if not v or v.state == 'abandoned' then return -1 end
 if v.state ~= 'expanding' then return v.total end
 local t, total = now(), redis.call('ZCARD', b .. ':items')
 redis.call('ZREM', 'batches', ARGV[1])

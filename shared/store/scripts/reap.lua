@@ -33,6 +33,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'timers', '-inf', int(t), 'LIMIT
   if not j or TERMINAL[j.state] then redis.call('ZREM', 'timers', id)
   elseif j.state == 'running' then
     if grace then redis.call('ZADD', 'timers', int(t + lease / 4), id) else rescue(id, j) end
+  elseif j.deadline <= t and not is_promised(j) then redis.call('ZADD', 'timers', int(t + lease), id)
   elseif j.deadline <= t then
     finish(id, j, 'failed', tonumber(ARGV[3]), {'error_code', 'deadline_exceeded', 'cost_micro_usd', 0})
     failed = failed + 1

@@ -5,6 +5,7 @@ local j = load(ARGV[1])
 if not j or j.gen ~= tonumber(ARGV[2]) or j.state ~= 'running' then return 0 end
 local more = tonumber(ARGV[3]) - j.reserved
 if more <= 0 then return 1 end
+redis.call('DEL', 'none')
 local broken = broken_limit(limits_of(j.tenant, j.created), more)
 if broken then return broken end
 if j.batch ~= '' then

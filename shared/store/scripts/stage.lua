@@ -1,7 +1,7 @@
 -- A chunk of at most 500 items of a batch, not yet visible to workers. Sent twice, it changes nothing the second time.
 -- Answers {ok, items so far}, {absent}, {full} or {budget, daily|monthly|batch, limit, left}; but for `ok` nothing of the chunk is kept.
 -- An item with an `error_code` has failed before it began. A twin waits for the result of its like.
--- KEYS: batch:{id}   ARGV: batch priority request_id key_id quota retention_ms listed_ms abandoned_after_ms first_index
+-- KEYS: batch:{id}   ARGV: batch priority request_id key_id quota retention_ms listed_ms lease_ms first_index
 --                          then (id lane reserved_micro_usd hook spec twin_of error_code course deadline_ms)*
 local batch, t, b = ARGV[1], now(), KEYS[1]
 local v = redis.call('HMGET', b, 'state', 'tenant', 'max_micro_usd', 'reserved')

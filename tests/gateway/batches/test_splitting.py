@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.batches import splitting
 from gateway.batches.splitting import LineSplitter, RawItem, split_json
-from shared.batch import LINE_MAX_BYTES
-from shared.errors import InvalidJson
+from shared.batch import ITEMS_MAX, LINE_MAX_BYTES
+from shared.errors import InvalidJson, RequestError
 
 scalars = st.none() | st.booleans() | st.integers() | st.text(alphabet='a"\\[]{},: \n\té', max_size=8)
 values = st.recursive(
@@ -89,3 +90,47 @@ def test_what_is_not_json_does_not_become_json_by_being_taken_apart(text: str) -
 def test_an_item_of_an_array_may_be_as_long_as_a_line() -> None:
     body = json.dumps({"items": ["x" * (LINE_MAX_BYTES - 2), "y" * LINE_MAX_BYTES]}).encode()
     assert [item.data is None for item in split_json(body)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("beginning", "piece"),
+    [
+        (b"", b"["),
+        (b'{"items":[', b"["),
+        (b'{"items":[', b"{},"),
+        (b'{"items":[{"a":[', b"1,"),
+        (b'{"items":[{}],"defaults":{"a":[', b'"",'),
+        (b'{"items":[', b"{}}{"),
+    ],
+    ids=["brackets", "brackets as items", "items", "values of an item", "values beside the items", "objects"],
+)
+def test_a_body_of_brackets_and_commas_is_not_walked_to_its_end(
+    beginning: bytes, piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern, looked = splitting._STRUCTURE, 0
+
+    class Counting:
+        """The pattern."""
+
+        @staticmethod
+        def search(body: bytes, at: int) -> Any:
+            nonlocal looked
+            looked += 1
+            return pattern.search(body, at)
+
+    monkeypatch.setattr(splitting, "_STRUCTURE", Counting)
+    with pytest.raises(RequestError):
+        split_json(beginning + piece * 5_000_000)
+    assert looked < 4 * ITEMS_MAX
+
+
+def test_a_hundred_thousand_items_are_taken_apart_and_one_more_is_refused() -> None:
+    assert len(list(split_json(b'{"items":[' + b"{}," * (ITEMS_MAX - 1) + b"{}]}"))) == ITEMS_MAX
+    with pytest.raises(RequestError, match="more than 100000 items"):
+        split_json(b'{"items":[' + b"{}," * ITEMS_MAX + b"{}]}")
+
+
+@pytest.mark.parametrize("depth", [190, 201])
+def test_an_item_as_deep_as_its_parser_takes_is_an_item(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    assert [item.data for item in split_json(b'{"items":[' + deep + b"]}")] == [deep]

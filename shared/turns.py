@@ -1,8 +1,8 @@
-"""Long work on the event loop, two milliseconds at a time."""
+"""Long work on the event loop, a millisecond at a time."""
 
 import asyncio
 
-_STRETCH_S = 0.002
+_STRETCH_S = 0.001
 
 
 class Turns:
