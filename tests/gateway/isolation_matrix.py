@@ -50,7 +50,7 @@ def cursor_of(path: str) -> Probe:
 
 
 PROMPT = {"prompt": "make it black and white"}
-_LINES = b'{"defaults": {"prompt": "a hat"}, "all_ornothing": true}\n{"image_id": "{id}"}\n'
+_LINES = b'{"defaults": {"prompt": "a hat"}, "all_or_nothing": true}\n{"image_id": "{id}"}\n'
 _PICTURES = (
     Probe(pictures, body={"image_id": "{id}", **PROMPT}),
     Probe(pictures, body={**WISH, "mask_id": "{id}"}),
@@ -80,8 +80,8 @@ MATRIX: dict[str, tuple[Probe, ...]] = {
     "POST /jobs/{id}/feedback": (Probe(edits, body={"rating": 1}),),
     "GET /jobs/{id}/events": (*_EDIT, Probe(edits, headers=lambda world: {"Last-Event-ID": "3"})),
     "POST /batches": (
-        Probe(pictures, body={"items": [{"image_id": "{id}", **PROMPT}], "all_ornothing": True}),
-        Probe(pictures, body={"items": [PROMPT], "defaults": {"image_id": "{id}"}, "all_ornothing": True}),
+        Probe(pictures, body={"items": [{"image_id": "{id}", **PROMPT}], "all_or_nothing": True}),
+        Probe(pictures, body={"items": [PROMPT], "defaults": {"image_id": "{id}"}, "all_or_nothing": True}),
         Probe(pictures, data=_LINES, kind="application/x-ndjson"),
     ),
     "GET /batches": (*_EMPTY, cursor_of("/batches")),
