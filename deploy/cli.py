@@ -28,10 +28,11 @@ _MODULES = {
     "worker": ("worker",),
     "keys": ("gateway", "keys"),
     "tenants": ("gateway", "tenants"),
+    "login": ("gateway", "login"),
     "doctor": ("gateway", "doctor"),
 }
 # Those that work on the stack that `up` has running, where the settings name no other.
-_BESIDE_A_STACK = ("keys", "tenants", "doctor")
+_BESIDE_A_STACK = ("keys", "tenants", "login", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     beside = {
         "keys": "create, list, revoke API keys",
         "tenants": "list tenants, set their limits",
+        "login": "a link that opens Edit Studio once",
         "doctor": "check Redis, S3 and the providers' keys",
     }
     for name, text in beside.items():

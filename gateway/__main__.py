@@ -1,4 +1,4 @@
-"""`python -m gateway`: one gateway process; `python -m gateway keys …`, `… tenants …`, `… doctor`."""
+"""`python -m gateway`: one gateway process; `python -m gateway keys …`, `… tenants …`, `… login …`, `… doctor`."""
 
 import asyncio
 import sys
@@ -8,6 +8,7 @@ from rich.console import Console
 
 from gateway import doctor
 from gateway.keys import run_keys, run_tenants
+from gateway.login import run_login
 from gateway.serve import run_gateway
 from shared.errors import EditStudioError
 from shared.settings import SettingsInvalid, load_settings
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str]) -> int:
                 return run_gateway(settings)
             case ["keys", *rest]:
                 return asyncio.run(run_keys(settings, rest, Console()))
+            case ["login", *rest]:
+                return asyncio.run(run_login(settings, rest, Console()))
             case ["tenants", *rest]:
                 return asyncio.run(run_tenants(settings, rest, Console()))
             case ["doctor"]:
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     except (SettingsInvalid, EditStudioError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return 1
-    sys.stderr.write("usage: python -m gateway [keys … | tenants … | doctor]\n")
+    sys.stderr.write("usage: python -m gateway [keys … | tenants … | login … | doctor]\n")
     return 2
 
 

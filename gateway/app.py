@@ -32,6 +32,7 @@ from gateway.routes import (
     quotes,
     receipts,
     reference,
+    studio,
     uploads,
     usage,
     webhook_endpoints,
@@ -48,6 +49,7 @@ from shared.store.endpoints import Endpoints
 from shared.store.experience import Experiences
 from shared.store.feed import Feed
 from shared.store.jobs import Jobs
+from shared.store.login_codes import LoginCodes
 from shared.store.overview import Overview
 from shared.store.quotes import Quotes
 from shared.store.tenants import Tenants
@@ -77,6 +79,7 @@ def all_routes() -> tuple[Route, ...]:
         reference,
         admin_tenants,
         admin_keys,
+        studio,
         health,
     )
     routes = tuple(route for module in modules for route in module.ROUTES)
@@ -88,6 +91,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(middlewares=[problems])
     app.on_response_prepare.append(set_common_headers)
     health.prepare(app)
+    studio.mount(app)
     for route in all_routes():
         app.router.add_route(route.method, route.path, _endpoint(route), expect_handler=no_early_leave)
         if route.body is not None and route.body.files and route.body.model is not None:
@@ -121,6 +125,7 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
     stack.push_async_callback(scripts.close)
     storage = Storage(settings)
     await storage.ensure_bucket()
+    tenants = Tenants(scripts, settings)
     changes = Changes(redis)
     changes.start()
     stack.push_async_callback(changes.close)
@@ -133,10 +138,11 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
         storage=storage,
         links=Links(storage, life_s=settings.link_life_s),
         jobs=Jobs(scripts, settings),
+        login_codes=LoginCodes(scripts, tenants),
         batches=Batches(scripts, settings),
         uploads=Uploads(scripts, settings),
         experiences=Experiences(scripts, catalog),
-        tenants=Tenants(scripts, settings),
+        tenants=tenants,
         quotes=Quotes(scripts),
         usage=Usage(scripts),
         pressure=pressure,

@@ -23,6 +23,7 @@ from shared.store.endpoints import Endpoints
 from shared.store.experience import Experiences
 from shared.store.feed import Feed
 from shared.store.jobs import Jobs
+from shared.store.login_codes import LoginCodes
 from shared.store.overview import Overview
 from shared.store.quotes import Quotes
 from shared.store.tenants import Tenants
@@ -101,6 +102,7 @@ class Connections:
     uploads: Uploads
     experiences: Experiences
     tenants: Tenants
+    login_codes: LoginCodes
     quotes: Quotes
     usage: Usage
     pressure: PressureWatch

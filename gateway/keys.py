@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from shared.job import time_of
 from shared.settings import Settings
@@ -70,11 +70,12 @@ async def run_keys(settings: Settings, arguments: Sequence[str], console: Consol
                 return 0
             console.print(f"there is no key {wanted.id}; `edit-studio keys list` shows them")
             return 1
-        table = Table("id", "tenant", "tier", "scopes", "name", "a minute", "created")
+        table = Table(Column("id", no_wrap=True), "tenant", "tier", "scopes", "name", "a minute", "created", "ends")
         async for key in _all_keys(tenants, wanted.tenant):
             created = time_of(key.created_ms).isoformat(timespec="seconds")
+            ends = "·" if key.ends_ms is None else time_of(key.ends_ms).isoformat(timespec="seconds")
             rates = f"{key.submits_per_minute or '·'} / {key.reads_per_minute or '·'}"
-            table.add_row(key.id, key.tenant, key.tier, ",".join(sorted(key.scopes)), key.name, rates, created)
+            table.add_row(key.id, key.tenant, key.tier, ",".join(sorted(key.scopes)), key.name, rates, created, ends)
         console.print(table)
         return 0
 

@@ -29,7 +29,7 @@ DATA = Path(__file__).parent / "data"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take minutes go first, so that none of them is left over when all else is done."""
-    long = ("end_to_end", "worker")
+    long = ("end_to_end", "deploy", "studio", "interop", "telemetry", "worker")
     items.sort(key=lambda item: next((rank for rank, folder in enumerate(long) if folder in item.path.parts), len(long)))
 
 

@@ -3,7 +3,9 @@
 Both are ended by their own pid. A frozen or killed server can be thawed or started again on the same port and data.
 """
 
+import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -46,11 +48,12 @@ class ServerFailed(Exception):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now. Another process may take it before it is used."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on now, none of those that systems give to outgoing connections (32768 and up)."""
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def redis_binary() -> str:

@@ -55,7 +55,8 @@ def inspect(
 
     `sent`: what the model got, to tell that it did something. `expected_size`: (width, height) that the model was asked for;
     an upright size with the same aspect, and at least half of that, will do. `declared_type`: the provider's content type;
-    one that names no picture format says nothing. `source`: the input, if the output may be compared with those for others.
+    one that names no picture format says nothing. `no_op_allowed`: of exact adjustments, which may come to anything, also to the
+    same picture or to one colour. `source`: the input, if the output may be compared with those for others.
 
     Raises:
         ProviderBadOutput: not fit, and why in words.
@@ -69,7 +70,7 @@ def inspect(
     _check_type(info, declared_type)
     _check_size(info.upright_size, expected_size)
     before = None if sent is None else _Given(sent, max_pixels)
-    if _is_one_colour(got) and (before is None or not _is_one_colour(before.whole())):
+    if not no_op_allowed and _is_one_colour(got) and (before is None or not _is_one_colour(before.whole())):
         raise ProviderBadOutput("the result is a placeholder: every pixel has the same colour")
     if before is not None and not no_op_allowed and not _is_plainly_other(got, before) and _is_same(got, before.whole()):
         raise ProviderBadOutput("the result is the picture that was sent, unchanged")

@@ -66,6 +66,11 @@ class DataDir:
         """The file with the caller's key; `gateway keys create` writes it."""
         return self.root / "api_key"
 
+    @property
+    def login_link(self) -> Path:
+        """The file with the link that opens Edit Studio once; `gateway login` writes it."""
+        return self.run / "login_link"
+
     def secret(self) -> str:
         """The master secret, made once."""
         return self._kept("secret", lambda: secrets.token_urlsafe(48))

@@ -18,6 +18,8 @@ from deploy.standalone.supervisor import StartFailed, Supervisor
 # What a command needs to work on the running stack.
 _FOR_COMMANDS_BESIDE = {
     "EDIT_STUDIO_SECRET",
+    "EDIT_STUDIO_HOST",
+    "EDIT_STUDIO_PORT",
     "EDIT_STUDIO_REDIS_URL",
     "EDIT_STUDIO_S3_ENDPOINT_URL",
     "EDIT_STUDIO_S3_ACCESS_KEY",
@@ -89,6 +91,7 @@ class Stack:
             await supervisor.start(simulator)
             variables |= {"EDIT_STUDIO_SIMULATED": "1", **await _providers_variables(simulator_address)}
         await self._make_api_key(variables)
+        await self._make_login_link(variables)
         await supervisor.start(services.gateway(data, variables, self.address))
         try:
             async with asyncio.TaskGroup() as group:
@@ -113,6 +116,10 @@ class Stack:
         command = services.python_module("gateway", "keys", "create", "--tenant", "default", "--tier", "pro")
         scopes = ("--scopes", "read,submit,admin", "--key-file", str(self.data.api_key))
         await self._supervisor.run("making the API key", (*command, *scopes), variables)
+
+    async def _make_login_link(self, variables: Mapping[str, str]) -> None:
+        command = services.python_module("gateway", "login", "--link-file", str(self.data.login_link))
+        await self._supervisor.run("making the login link", command, variables)
 
 
 async def _providers_variables(simulator_address: str) -> dict[str, str]:

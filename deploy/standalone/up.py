@@ -57,6 +57,8 @@ async def up(plan: Plan, console: Console) -> None:
         display.say("")
         display.say(f"Edit Studio is running; it took {time.monotonic() - began:.1f} s.")
         display.say(f"  address  {stack.address}")
+        display.say(f"  page     {stack.data.login_link.read_text().strip()}")
+        display.say("           (this link works once; `edit-studio login` prints another)")
         display.say(f"  API key  {stack.data.api_key}")
         display.say(f"  logs     {stack.data.logs}")
         display.say(f"  stop     Ctrl-C, or: kill {os.getpid()}")

@@ -47,6 +47,7 @@ class KeyView(Wire):
     submits_per_minute: int | None
     reads_per_minute: int | None
     created_at: Time
+    ends_at: Annotated[Time | None, Field(description="null: it works until it is revoked")]
 
 
 class CreatedKey(KeyView):
@@ -95,8 +96,9 @@ async def revoke_key(call: Call) -> web.Response:
 
 def _key_fields(key: ApiKey) -> dict[str, Any]:
     fields = asdict(key)
-    created = time_of(fields.pop("created_ms"))
-    return {**fields, "scopes": sorted(key.scopes), "created_at": created}
+    created, ends_ms = time_of(fields.pop("created_ms")), fields.pop("ends_ms")
+    ends = None if ends_ms is None else time_of(ends_ms)
+    return {**fields, "scopes": sorted(key.scopes), "created_at": created, "ends_at": ends}
 
 
 _KEYS = f"{API_PREFIX}/admin/keys"

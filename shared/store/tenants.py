@@ -37,7 +37,10 @@ Kind = Literal["submit", "read"]
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key's record. `id`: the first 12 hex digits of its SHA-256. The limits: None means the service's own."""
+    """A key's record. `id`: the first 12 hex digits of its SHA-256. The limits: None means the service's own.
+
+    `ends_ms`: when it stops working, None: when it is revoked.
+    """
 
     id: str
     tenant: str
@@ -47,6 +50,7 @@ class ApiKey:
     created_ms: int
     submits_per_minute: int | None = None
     reads_per_minute: int | None = None
+    ends_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,28 +153,36 @@ class Tenants:
         submits_per_minute: int | None = None,
         reads_per_minute: int | None = None,
         key: str | None = None,
+        life_s: int | None = None,
     ) -> tuple[str, ApiKey]:
-        """Make a key (or make `key` valid) and answer it: the only time that it can be seen."""
+        """Make a key (or make `key` valid), for `life_s` if that is given, and answer it: the only time that it can be seen."""
         text = key or "es_" + "".join(secrets.choice(_BASE62) for _ in range(24))
         digest = hashlib.sha256(text.encode()).hexdigest()
         created_ms = int(time.time() * 1000)
-        record = ApiKey(digest[:12], tenant, tier, scopes, name, created_ms, submits_per_minute, reads_per_minute)
+        ends_ms = None if life_s is None else created_ms + life_s * 1000
+        record = ApiKey(digest[:12], tenant, tier, scopes, name, created_ms, submits_per_minute, reads_per_minute, ends_ms)
         fields: dict[str, Argument] = {"id": record.id, "tenant": tenant, "tier": tier, "scopes": ",".join(sorted(scopes))}
         fields |= {"name": name, "created": created_ms}
-        limits = {"submit_per_minute": submits_per_minute, "read_per_minute": reads_per_minute}
-        fields |= {field: limit for field, limit in limits.items() if limit is not None}
+        given = {"submit_per_minute": submits_per_minute, "read_per_minute": reads_per_minute, "ends": ends_ms}
+        fields |= {field: value for field, value in given.items() if value is not None}
         await self._scripts.command("ZADD", _TENANTS, 0, tenant)
         await self._scripts.command("HSET", f"key:{digest}", *_flat(fields))
+        if ends_ms is not None:
+            await self._scripts.command("PEXPIREAT", f"key:{digest}", ends_ms)
         await self._scripts.command("HSET", "keys", record.id, digest)
         await self._scripts.command("ZADD", _KEYS, 0, f"{tenant}:{record.id}")
         return text, record
 
     async def list_keys(self, *, tenant: str | None = None, after: str = "", count: int = 100) -> tuple[list[ApiKey], str | None]:
-        """Some keys that are not revoked, by tenant, and what `after` has to be for the next ones; None: there are no more."""
+        """Some keys that still work, by tenant, and what `after` has to be for the next ones; None: there are no more."""
         end = f"({tenant};" if tenant is not None else "+"
         start = f"({after}" if after else f"[{tenant}:" if tenant is not None else "-"
         names: list[str] = await self._scripts.command("ZRANGEBYLEX", _KEYS, start, end, "LIMIT", 0, count)
         found = await asyncio.gather(*(self._key(name.rpartition(":")[2]) for name in names))
+        for name in (name for name, key in zip(names, found, strict=True) if key is None):
+            # Its time is over: of such a key only its name is left.
+            await self._scripts.command("ZREM", _KEYS, name)
+            await self._scripts.command("HDEL", "keys", name.rpartition(":")[2])
         return [key for key in found if key is not None], names[-1] if len(names) == count else None
 
     async def revoke_key(self, key_id: str) -> bool:
@@ -250,6 +262,7 @@ def _key_of(fields: dict[str, str]) -> ApiKey:
         int(fields["created"]),
         int(fields["submit_per_minute"]) if "submit_per_minute" in fields else None,
         int(fields["read_per_minute"]) if "read_per_minute" in fields else None,
+        int(fields["ends"]) if "ends" in fields else None,
     )
 
 

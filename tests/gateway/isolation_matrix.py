@@ -128,6 +128,8 @@ MATRIX: dict[str, tuple[Probe, ...]] = {
     "GET /admin/keys": (Probe(answers=(403,)), Probe(_TENANT.names, query="tenant={id}")),
     "POST /admin/keys": (Probe(_TENANT.names, body={"tenant": "{id}"}),),
     "DELETE /admin/keys/{id}": (_KEY,),
+    "POST /login": (Probe(body={"code": "nobody's"}, answers=(401,)),),
+    "POST /logout": (Probe(answers=(204,)),),
     "GET /healthz": _EMPTY,
     "GET /readyz": _EMPTY,
     "GET /metrics": _EMPTY,

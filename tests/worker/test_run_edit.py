@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from shared.edit import InputRef, Operation, Role
 from shared.errors import Overloaded
@@ -50,6 +51,15 @@ async def test_an_exact_edit_is_done_here_for_nothing(open_bench: OpenBench) -> 
     assert (record.cost_micro_usd, record.course.simulated, outcomes(record)) == (0, False, [("succeeded", True)])
     assert record.course.selection is not None
     assert record.course.selection.mode == "exact"
+    assert await bench.simulator.ledger() == []
+
+
+async def test_an_exact_edit_of_one_colour_costs_nothing_either(bench: EditBench) -> None:
+    """Its result looks like a placeholder, and no model that is paid may be asked instead."""
+    for prompt in ("brightness +20%", "rotate 90 degrees clockwise"):
+        await bench.accept(pictures.encoded(Image.new("RGB", (320, 200), (200, 30, 60)), "PNG"), prompt=prompt)
+        record = await bench.work()
+        assert (record.cost_micro_usd, outcomes(record), record.course.model) == (0, [("succeeded", True)], "local-adjust")
     assert await bench.simulator.ledger() == []
 
 
