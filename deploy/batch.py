@@ -8,21 +8,23 @@ import shlex
 import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from deploy.arguments import add_output_options, amount, assignment, count, rate
 from deploy.batch_display import BatchDisplay
+from deploy.exit_codes import Exit, exit_of
 from deploy.service_access import access, add_access_options
-from gateway.client.async_client import ApiError, AsyncClient, Batch
+from gateway.client.answers import Batch
+from gateway.client.api_error import ApiError
+from gateway.client.async_client import AsyncClient
 from gateway.client.batch_journal import NAME, Item, Journal, JournalUnusable
 from gateway.client.batch_manifest import JSON, Row, manifest_rows, write_manifests
 from gateway.client.batch_run import BatchRun
 from gateway.client.batch_source import SourceUnusable, Wanted, read_source, request_fields
 
-SUCCEEDED, SOME_FAILED, WRONG_USAGE, HELD, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 128 + signal.SIGINT
 _COMMAND = "batch"
 _CONCURRENCY, _CONCURRENCY_MAX = 8, 64
 _FAILURES_SHOWN = 10
@@ -31,8 +33,7 @@ _NAME_MAX_CHARS = 200
 _Wishes = tuple[list[Wanted], dict[str, Any]]  # the edits, and the fields of their batch
 _EPILOG = """\
 A CSV file has the column image (path or URL), and may have prompt, custom_id and any field of a request; columns mask,
-background_image and lighting_image take paths and URLs, too. The same command again goes on where it was cut off.
-Ends with 0 if all edits succeeded, 1 if some did not, 2 for wrong usage, 3 if the batch is held, 4 if nobody answers."""
+background_image and lighting_image take paths and URLs, too. The same command again goes on where it was cut off."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -50,10 +51,10 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument("--recursive", action="store_true", help="also the pictures in folders of the folder")
     command.add_argument("--model", help="the model that is to be used (chosen by cost)")
     command.add_argument("--operation", help="what is to be done (general_edit)")
-    command.add_argument("--set", action="append", default=[], type=_assignment, metavar="FIELD=VALUE", help="any other field")
-    command.add_argument("--max-cost", type=_amount, metavar="USD", help="hold the batch before it costs more")
-    command.add_argument("--canary", type=_count, metavar="N", help="hold the batch after so many edits, to look at them")
-    command.add_argument("--stop-on-failure-rate", type=_rate, metavar="RATE", help="hold the batch above it; 0.1 is 10 %%")
+    command.add_argument("--set", action="append", default=[], type=assignment, metavar="FIELD=VALUE", help="any other field")
+    command.add_argument("--max-cost", type=amount, metavar="USD", help="hold the batch before it costs more")
+    command.add_argument("--canary", type=count, metavar="N", help="hold the batch after so many edits, to look at them")
+    command.add_argument("--stop-on-failure-rate", type=rate, metavar="RATE", help="hold the batch above it; 0.1 is 10 %%")
     command.add_argument("--dedupe", action="store_true", default=None, help="do equal edits once")
     command.add_argument(
         "--concurrency", type=_concurrency, default=_CONCURRENCY, metavar="N", help=f"uploads, downloads at once ({_CONCURRENCY})"
@@ -61,7 +62,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     then = command.add_mutually_exclusive_group()
     then.add_argument("--release", action="store_true", help="let the held batch go on, with a new --max-cost if one is given")
     then.add_argument("--cancel", action="store_true", help="stop the batch; what has ended is kept")
-    command.add_argument("--json", action="store_true", help="print one JSON document at the end, all else on stderr")
+    add_output_options(command)
     add_access_options(command)
 
 
@@ -77,7 +78,7 @@ async def _until_a_signal(options: argparse.Namespace) -> int:
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         return await running
-    return INTERRUPTED
+    return Exit.INTERRUPTED
 
 
 async def run(options: argparse.Namespace, console: Console) -> int:
@@ -92,10 +93,10 @@ async def run(options: argparse.Namespace, console: Console) -> int:
                 return await _run(options, work, wishes, display)
     except (SourceUnusable, JournalUnusable) as error:
         _complain(str(error))
-        return WRONG_USAGE
+        return Exit.WRONG_USAGE
     except OSError as error:
         _complain(f"{error}; the same command goes on from here")
-        return SOME_FAILED
+        return Exit.FAILED
 
 
 def _wishes(options: argparse.Namespace) -> tuple[Path, _Wishes | None]:
@@ -132,9 +133,9 @@ async def _run(options: argparse.Namespace, work: BatchRun, wishes: _Wishes | No
             if journal.submitted is not None:
                 found = await work.follow()
     except ApiError as error:
-        is_away = error.status == 0 or error.is_busy or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        _complain(f"{error}; the same command goes on from here" if is_away else str(error))
-        return UNREACHABLE if is_away else SOME_FAILED
+        code = exit_of(error)
+        _complain(f"{error}; the same command goes on from here" if code is Exit.UNREACHABLE else str(error))
+        return code
     except asyncio.CancelledError:
         _say_how_to_go_on(options, journal, display)
         raise
@@ -186,8 +187,8 @@ def _report(
         }
         print(json.dumps(document))
     if is_held:
-        return HELD
-    return SUCCEEDED if counts["succeeded"] == len(rows) and not failed else SOME_FAILED
+        return Exit.HELD
+    return Exit.DONE if counts["succeeded"] == len(rows) and not failed else Exit.FAILED
 
 
 def _say_how_to_go_on(options: argparse.Namespace, journal: Journal, display: BatchDisplay) -> None:
@@ -211,35 +212,7 @@ def _command(options: argparse.Namespace, action: str) -> str:
     return shlex.join(words)
 
 
-def _assignment(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
-    return name, value
-
-
-def _amount(text: str) -> float:
-    return _number(text, "an amount", least=0.0)
-
-
-def _rate(text: str) -> float:
-    return _number(text, "a rate above 0, up to 1", least=1e-9, most=1.0)
-
-
-def _number(text: str, what: str, *, least: float, most: float = 1e6) -> float:
-    with contextlib.suppress(ValueError):
-        if least <= (number := float(text)) <= most:
-            return number
-    raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 def _concurrency(text: str) -> int:
-    if (count := _count(text)) > _CONCURRENCY_MAX:
+    if (number := count(text)) > _CONCURRENCY_MAX:
         raise argparse.ArgumentTypeError(f"{text} are more than {_CONCURRENCY_MAX}")
-    return count
+    return number

@@ -7,7 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from gateway.client.async_client import Batch
+from gateway.client.answers import Batch
 
 _LINE_EVERY_S = 10.0
 
@@ -38,8 +38,8 @@ class BatchDisplay:
         """How far a preparation is."""
         self._show(title, done, total, "", is_last=done == total)
 
-    def stands(self, batch: Batch, saved: int) -> None:
-        """How far the batch is, and how many of its edits are dealt with here."""
+    def stands(self, batch: Batch, saved: int | None = None) -> None:
+        """How far the batch is, and how many of its edits are dealt with here, if any are to be."""
         counts, cost = batch["counts"], batch["cost"]
         if not self._is_told:
             self._is_told = True
@@ -47,7 +47,7 @@ class BatchDisplay:
         ended = counts["succeeded"] + counts["failed"] + counts["canceled"]
         parts = [f"{counts['failed']} failed"] if counts["failed"] else []
         parts += [f"{counts['canceled']} canceled"] if counts["canceled"] else []
-        parts += [f"{cost['actual']:.2f} USD", f"{saved} saved"]
+        parts += [f"{cost['actual']:.2f} USD", *([] if saved is None else [f"{saved} saved"])]
         parts += [] if batch["eta_s"] is None or ended == counts["total"] else [f"{_time(batch['eta_s'])} left"]
         self._show("editing", ended, counts["total"], " · ".join(parts))
 

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import hashlib
 import signal
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -12,17 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from yarl import URL
 
+from deploy.arguments import add_output_options
+from deploy.calling import print_json
 from deploy.service_access import access, add_access_options
 from deploy.standalone import environment
 from deploy.standalone.data_dir import write_private
-from gateway.client.async_client import ApiError, AsyncClient
+from gateway.client.async_client import AsyncClient
 from gateway.client.listen import KINDS, LATEST, Forwarded, Listener
 
 _COMMAND = "listen"
 
 
 class ListenFailed(Exception):
-    """The service refused, or the cursor cannot be kept; the message says why."""
+    """The cursor cannot be kept; the message says why."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,11 +34,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument("--forward-to", type=_address, required=True, metavar="URL", help="where the webhooks go")
     command.add_argument("--events", type=_kinds, default=KINDS, metavar="KIND,KIND", help=f"of {', '.join(KINDS)} (all)")
     command.add_argument("--cursor-file", type=Path, help="where to keep how far it got (in the data folder)")
+    add_output_options(command)
     add_access_options(command)
 
 
 def listen(options: argparse.Namespace, console: Console) -> None:
-    """Run until SIGINT or SIGTERM; the next run goes on where this one ended. Raises ListenFailed, NoAccess."""
+    """Run until SIGINT or SIGTERM; the next run goes on where this one ended. Raises ListenFailed, NoAccess, ApiError."""
     address, key = access(options)
     file: Path = options.cursor_file or _cursor_file(
         options.data_dir or environment.default_data_dir(), address, options.forward_to
@@ -43,31 +47,33 @@ def listen(options: argparse.Namespace, console: Console) -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         after = file.read_text().strip() if file.exists() else LATEST
-        asyncio.run(_listen(AsyncClient(address, key), options.forward_to, options.events, after or LATEST, file, console))
-    except ApiError as error:
-        raise ListenFailed(str(error)) from error
+        asyncio.run(_listen(AsyncClient(address, key), options, after or LATEST, file, console))
     except OSError as error:
         raise ListenFailed(f"cannot use the cursor file {file}: {error.strerror}") from error
 
 
-async def _listen(client: AsyncClient, forward_to: str, kinds: tuple[str, ...], after: str, file: Path, console: Console) -> None:
+async def _listen(client: AsyncClient, options: argparse.Namespace, after: str, file: Path, console: Console) -> None:
+    notes = Console(stderr=True) if options.json else console
+
     async def reached(cursor: str) -> None:
         await asyncio.to_thread(write_private, file, cursor)
 
     def forwarded(one: Forwarded) -> None:
-        console.print(_line(one), soft_wrap=True, highlight=False)
+        if options.json:
+            print_json(asdict(one), console)
+        else:
+            console.print(_line(one), soft_wrap=True, highlight=False)
 
     def trouble(text: str) -> None:
-        console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True, highlight=False)
+        notes.print(f"[yellow]{escape(text)}[/]", soft_wrap=True, highlight=False)
 
     async with client:
-        listener = Listener(client, forward_to, kinds, forwarded, trouble, reached)
+        listener = Listener(client, options.forward_to, options.events, forwarded, trouble, reached)
         running = asyncio.create_task(listener.run(after))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-        console.print(
-            f"forwarding {', '.join(kinds)} to {forward_to}; Ctrl-C stops it", soft_wrap=True, highlight=False, markup=False
-        )
+        told = f"forwarding {', '.join(options.events)} to {options.forward_to}; Ctrl-C stops it"
+        notes.print(told, soft_wrap=True, highlight=False, markup=False)
         with contextlib.suppress(asyncio.CancelledError):
             await running
 

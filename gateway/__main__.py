@@ -27,8 +27,9 @@ def main(arguments: Sequence[str]) -> int:
                 return asyncio.run(run_login(settings, rest, Console()))
             case ["tenants", *rest]:
                 return asyncio.run(run_tenants(settings, rest, Console()))
-            case ["doctor"]:
-                return doctor.report(asyncio.run(doctor.run(settings)), Console())
+            case ["doctor", *rest]:
+                wanted = doctor.parser().parse_args(rest)
+                return doctor.report(asyncio.run(doctor.run(settings)), Console(), as_json=wanted.json)
     except (SettingsInvalid, EditStudioError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return 1

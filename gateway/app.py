@@ -12,6 +12,7 @@ from gateway.connections import CONNECTIONS, Connections, Links, memory_budget
 from gateway.cors import allow_origins
 from gateway.fields import json_kinds
 from gateway.metrics import Metrics
+from gateway.observed import observed
 from gateway.openapi import openapi_route
 from gateway.pressure import PressureWatch
 from gateway.problems import problems, set_common_headers
@@ -22,12 +23,17 @@ from gateway.routes import (
     admin_tenants,
     batch_items,
     batches,
+    docs,
     events,
     feed,
     health,
     job_pictures,
     jobs,
     models,
+    openai_batches,
+    openai_files,
+    openai_images,
+    openai_models,
     process,
     quotes,
     receipts,
@@ -39,6 +45,8 @@ from gateway.routes import (
     webhooks,
 )
 from shared.catalog.load import load_catalog
+from shared.log import log_under_too
+from shared.loop_lag import LoopLag
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.batches import Batches
@@ -48,10 +56,12 @@ from shared.store.durability import check_durability
 from shared.store.endpoints import Endpoints
 from shared.store.experience import Experiences
 from shared.store.feed import Feed
+from shared.store.files import Files
 from shared.store.jobs import Jobs
 from shared.store.login_codes import LoginCodes
 from shared.store.overview import Overview
 from shared.store.quotes import Quotes
+from shared.store.repeats import Repeats
 from shared.store.tenants import Tenants
 from shared.store.uploads import Uploads
 from shared.store.usage import Usage
@@ -76,6 +86,10 @@ def all_routes() -> tuple[Route, ...]:
         webhook_endpoints,
         feed,
         usage,
+        openai_images,
+        openai_models,
+        openai_files,
+        openai_batches,
         reference,
         admin_tenants,
         admin_keys,
@@ -88,10 +102,11 @@ def all_routes() -> tuple[Route, ...]:
 
 def create_app(settings: Settings) -> web.Application:
     """The application. Connections are opened when it starts and closed when it stops."""
-    app = web.Application(middlewares=[problems])
+    app = web.Application(middlewares=[observed, problems])
     app.on_response_prepare.append(set_common_headers)
     health.prepare(app)
     studio.mount(app)
+    docs.mount(app)
     for route in all_routes():
         app.router.add_route(route.method, route.path, _endpoint(route), expect_handler=no_early_leave)
         if route.body is not None and route.body.files and route.body.model is not None:
@@ -132,6 +147,7 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
     pressure = PressureWatch(scripts, settings)
     pressure.start()
     stack.push_async_callback(pressure.close)
+    lag = await stack.enter_async_context(LoopLag())
     return Connections(
         settings=settings,
         catalog=catalog,
@@ -141,17 +157,19 @@ async def open_connections(settings: Settings, stack: AsyncExitStack) -> Connect
         login_codes=LoginCodes(scripts, tenants),
         batches=Batches(scripts, settings),
         uploads=Uploads(scripts, settings),
+        files=Files(scripts, settings),
         experiences=Experiences(scripts, catalog),
         tenants=tenants,
         quotes=Quotes(scripts),
+        repeats=Repeats(scripts),
         usage=Usage(scripts),
         pressure=pressure,
         outbox=Outbox(scripts),
         endpoints=Endpoints(scripts),
         feed=Feed(scripts),
-        overview=Overview(scripts),
+        overview=Overview(scripts, settings),
         changes=changes,
-        metrics=Metrics(),
+        metrics=Metrics(lag),
         memory=memory_budget(settings),
     )
 
@@ -166,6 +184,7 @@ def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespo
         caller = None
         if route.scope is not None:
             caller = await admit(request, connections.tenants, connections.pressure, scope=route.scope, rate=route.rate)
+            log_under_too(tenant=caller.tenant)
         query = read_query(request, route.query) if request.query_string else no_query
         return await route.handler(Call(request, connections, query, caller))
 

@@ -22,10 +22,12 @@ from shared.store.changes import Changes
 from shared.store.endpoints import Endpoints
 from shared.store.experience import Experiences
 from shared.store.feed import Feed
+from shared.store.files import Files
 from shared.store.jobs import Jobs
 from shared.store.login_codes import LoginCodes
 from shared.store.overview import Overview
 from shared.store.quotes import Quotes
+from shared.store.repeats import Repeats
 from shared.store.tenants import Tenants
 from shared.store.uploads import Uploads
 from shared.store.usage import Usage
@@ -100,10 +102,12 @@ class Connections:
     jobs: Jobs
     batches: Batches
     uploads: Uploads
+    files: Files
     experiences: Experiences
     tenants: Tenants
     login_codes: LoginCodes
     quotes: Quotes
+    repeats: Repeats
     usage: Usage
     pressure: PressureWatch
     outbox: Outbox

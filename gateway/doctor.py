@@ -1,11 +1,13 @@
 """`doctor`: is everything there that the service needs, and what to do about what is not."""
 
+import argparse
 import asyncio
+import json
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -53,6 +55,13 @@ class Check:
     advice: str = ""
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(prog="edit-studio doctor", description="Check Redis, S3 and the providers' keys.")
+    command.add_argument("--json", action="store_true", help="print one JSON document")
+    return command
+
+
 async def run(settings: Settings) -> list[Check]:
     """Every check, in the order in which faults should be mended. Never raises for what it checks.
 
@@ -61,14 +70,18 @@ async def run(settings: Settings) -> list[Check]:
     return [*await _check_redis(settings), *await _check_storage(settings), *_check_providers(settings)]
 
 
-def report(checks: list[Check], console: Console) -> int:
-    """Print them as a table; the exit code: 0 unless one is bad."""
+def report(checks: list[Check], console: Console, *, as_json: bool = False) -> int:
+    """Print them as a table, or as one JSON document; the exit code: 0 unless one is bad."""
+    code = int(any(check.verdict is Verdict.BAD for check in checks))
+    if as_json:
+        console.out(json.dumps({"checks": [asdict(check) for check in checks]}), highlight=False)
+        return code
     colours = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}
     table = Table("check", "", "found", "what to do", box=None, pad_edge=False)
     for check in checks:
         table.add_row(check.name, Text(check.verdict, style=colours[check.verdict]), escape(check.found), escape(check.advice))
     console.print(table)
-    return int(any(check.verdict is Verdict.BAD for check in checks))
+    return code
 
 
 async def _check_redis(settings: Settings) -> list[Check]:

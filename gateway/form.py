@@ -1,6 +1,7 @@
 """A multipart form while it arrives: file parts to spools, text parts to fields."""
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,21 +18,37 @@ from shared.errors import FieldError, InvalidJson, PictureTooLarge, ValidationFa
 
 #: The part that holds the fields as one JSON object.
 REQUEST_PART = "request"
+#: File parts by name, and how many there may be of each.
+PICTURE_PARTS: Mapping[str, int] = {**dict.fromkeys(SINGLE_FILES, 1), REFERENCE_FILES: REFERENCE_IMAGES_MAX}
 _TEXT_BYTES = 1024 * 1024
 _Wishes = TypeVar("_Wishes", bound=EditRequest)
 
 
 class FormReader:
-    """Use as a context: at its end the spooled files are removed."""
+    """Use as a context: at its end the spooled files are removed.
 
-    def __init__(self, reader: BodyReader, content_type: str, connections: Connections) -> None:
+    `parts`: the file parts that are taken, and how many of each; `file_max_bytes`: a picture's limit unless it is given.
+    """
+
+    def __init__(
+        self,
+        reader: BodyReader,
+        content_type: str,
+        connections: Connections,
+        *,
+        parts: Mapping[str, int] = PICTURE_PARTS,
+        file_max_bytes: int | None = None,
+    ) -> None:
         self._reader = reader
+        self._parts = parts
+        self._file_max_bytes = file_max_bytes or connections.settings.image_max_bytes
         self._parser = MultipartParser(boundary_of(content_type))
         self._connections = connections
         self._stack = contextlib.AsyncExitStack()
         self._texts: list[tuple[str, str]] = []
         self._text_bytes = 0
         self.files: dict[str, list[Content]] = {}
+        self.filename = ""  #: of the file part that came last
 
     async def __aenter__(self) -> Self:
         return self
@@ -45,7 +62,7 @@ class FormReader:
         while piece := await self._reader.read():
             for event in self._parser.feed(piece):
                 if isinstance(event, PartStart):
-                    name, text = event.name, bytearray()
+                    name, text, self.filename = event.name, bytearray(), event.filename or self.filename
                     spool = self._spool_for(event)
                 elif isinstance(event, PartEnd) and spool is not None:
                     self.files.setdefault(name, []).append(await spool.finish())
@@ -58,6 +75,11 @@ class FormReader:
                     text += event
         self._parser.finish()
 
+    @property
+    def texts(self) -> Sequence[tuple[str, str]]:
+        """The text parts, in order."""
+        return self._texts
+
     def wishes(self, model: type[_Wishes]) -> _Wishes:
         """The fields of the form. Raises ValidationFailed, InvalidJson."""
         texts = [(name, text) for name, text in self._texts if name != REQUEST_PART]
@@ -69,22 +91,22 @@ class FormReader:
 
     def _spool_for(self, part: PartStart) -> Spool | None:
         """Where the part's bytes go; None for a text."""
-        is_picture = part.name in SINGLE_FILES or (part.name == REFERENCE_FILES and part.is_file)
-        if not is_picture:
+        is_taken = part.name in self._parts and (part.is_file or part.name != REFERENCE_FILES)
+        if not is_taken:
             if part.is_file and part.name != REQUEST_PART:
-                message = f"no picture goes by this name; file parts are {', '.join((*SINGLE_FILES, REFERENCE_FILES))}"
+                message = f"no file goes by this name; file parts are {', '.join(self._parts)}"
                 raise refusal(pointer_to(part.name), "unknown_field", message)
             return None
-        if len(self.files.get(part.name, ())) >= (REFERENCE_IMAGES_MAX if part.name == REFERENCE_FILES else 1):
+        if len(self.files.get(part.name, ())) >= self._parts[part.name]:
             raise refusal(pointer_to(part.name), "invalid_value", f"too many parts {part.name}")
         spool = Spool()
         self._stack.push_async_callback(spool.discard)
         return spool
 
     async def _write(self, spool: Spool, name: str, piece: bytes) -> None:
-        limit = self._connections.settings.image_max_bytes
+        limit = self._file_max_bytes
         if spool.bytes + len(piece) > limit:
-            raise PictureTooLarge.at(pointer_to(name), f"the picture has more than {limit} bytes")
+            raise PictureTooLarge.at(pointer_to(name), f"the file has more than {limit} bytes")
         await spool.write(piece)
 
     def _count_text(self, size: int) -> None:

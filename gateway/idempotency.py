@@ -14,6 +14,8 @@ from shared.store.jobs import Idempotency
 
 HEADER = "Idempotency-Key"
 REPLAYED = {"Idempotent-Replayed": "true"}
+#: What stands for the header where a caller sends none, but can be told to repeat a request. No header can say the same.
+STAND_IN = web.RequestKey("idempotency_stand_in", str)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -39,10 +41,14 @@ def idempotency_for(request: web.Request, *asked: Any) -> Idempotency | None:
 
 
 def hashed_key(request: web.Request) -> str:
-    """The key that the caller sent as it is kept; `` without one. Raises ValidationFailed for a malformed one."""
+    """The key that the caller sent, or what stands for it, as it is kept; `` without one.
+
+    Raises ValidationFailed for a malformed one.
+    """
     key = request.headers.get(HEADER)
     if key is None:
-        return ""
+        stand_in = request.get(STAND_IN)
+        return _sha256(f"{stand_in}\n") if stand_in else ""
     if not _KEY.fullmatch(key):
         raise refusal("", "invalid_value", "an Idempotency-Key has 1 to 255 printable characters")
     return _sha256(key)

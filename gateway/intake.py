@@ -51,11 +51,11 @@ async def read_submission(
         # Once as it came, once as text and once decoded.
         with connections.memory.hold(3 * reader.expected_bytes):
             wishes = parse_json(model, await reader.whole())
-            yield await _judge(wishes, {}, connections, tenant)
+            yield await judge(wishes, {}, connections, tenant)
     elif request.content_type == FORM:
         async with FormReader(reader, request.headers[hdrs.CONTENT_TYPE], connections) as form:
             await form.read()
-            yield await _judge(form.wishes(model), form.files, connections, tenant)
+            yield await judge(form.wishes(model), form.files, connections, tenant)
     else:
         raise UnsupportedMediaType.at("", f"send {JSON} or {FORM}")
 
@@ -87,9 +87,8 @@ def _stand_ins(wishes: EditRequest) -> dict[str, str]:
     return {name: pointer for name, (pointer, value) in said.items() if value}
 
 
-async def _judge(
-    wishes: EditRequest, files: Mapping[str, Sequence[Content]], connections: Connections, tenant: str
-) -> Submission:
+async def judge(wishes: EditRequest, files: Mapping[str, Sequence[Content]], connections: Connections, tenant: str) -> Submission:
+    """The request as a whole: its wishes and its pictures. Raises like `read_submission`."""
     faults = Faults()
     given = given_pictures(wishes, files, faults)
     pointers = {**_stand_ins(wishes), **{field_of(one.role): one.pointer for one in given}}

@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import json
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -18,6 +20,8 @@ from shared.store.connection import Scripts, open_redis
 from shared.store.tenants import SCOPES, TENANT_PATTERN, TIERS, ApiKey, TenantLimits, Tenants
 
 _MONEY = ("daily_limit", "monthly_limit")
+#: As `deploy.exit_codes` has it.
+_NOT_FOUND = 7
 _COUNTS = ("queue_quota", "batch_quota", "running_cap")
 
 
@@ -39,6 +43,7 @@ def keys_parser() -> argparse.ArgumentParser:
     shown.add_argument("--tenant", type=_tenant, help="only this tenant's")
     revoke = actions.add_parser("revoke", help="make a key invalid")
     revoke.add_argument("id", help="the key's id, as list shows it")
+    _take_json(create, shown, revoke)
     return commands
 
 
@@ -46,7 +51,7 @@ def tenants_parser() -> argparse.ArgumentParser:
     """The command line of `tenants`."""
     commands = argparse.ArgumentParser(prog="edit-studio tenants", description="List tenants and set their limits.")
     actions = commands.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="show all tenants and what is set for them")
+    shown = actions.add_parser("list", help="show all tenants and what is set for them")
     change = actions.add_parser("set", help="set some limits of a tenant; `none` takes one away")
     change.add_argument("tenant", type=_tenant)
     change.add_argument("--daily-limit", type=_money, metavar="USD", help="what may be spent a day (UTC)")
@@ -55,6 +60,7 @@ def tenants_parser() -> argparse.ArgumentParser:
     change.add_argument("--batch-quota", type=_count, metavar="N", help="unfinished items of batches")
     change.add_argument("--running-cap", type=_count, metavar="N", help="edits at once; 0 holds them all")
     change.add_argument("--weight", type=_weight, metavar="W", help="turns for one turn of another tenant (1)")
+    _take_json(shown, change)
     return commands
 
 
@@ -65,13 +71,20 @@ async def run_keys(settings: Settings, arguments: Sequence[str], console: Consol
         if wanted.action == "create":
             return await _create(tenants, wanted, console)
         if wanted.action == "revoke":
-            if await tenants.revoke_key(wanted.id):
+            if not await tenants.revoke_key(wanted.id):
+                sys.stderr.write(f"edit-studio: there is no key {wanted.id}; `edit-studio keys list` shows them\n")
+                return _NOT_FOUND
+            if wanted.json:
+                _print_json({"id": wanted.id, "revoked": True}, console)
+            else:
                 console.print(f"{wanted.id} is revoked; it is refused within a second")
-                return 0
-            console.print(f"there is no key {wanted.id}; `edit-studio keys list` shows them")
-            return 1
+            return 0
+        keys = [key async for key in _all_keys(tenants, wanted.tenant)]
+        if wanted.json:
+            _print_json({"keys": [{**asdict(key), "scopes": sorted(key.scopes)} for key in keys]}, console)
+            return 0
         table = Table(Column("id", no_wrap=True), "tenant", "tier", "scopes", "name", "a minute", "created", "ends")
-        async for key in _all_keys(tenants, wanted.tenant):
+        for key in keys:
             created = time_of(key.created_ms).isoformat(timespec="seconds")
             ends = "·" if key.ends_ms is None else time_of(key.ends_ms).isoformat(timespec="seconds")
             rates = f"{key.submits_per_minute or '·'} / {key.reads_per_minute or '·'}"
@@ -84,25 +97,29 @@ async def run_tenants(settings: Settings, arguments: Sequence[str], console: Con
     """Do what the command line says; answers the exit code. Raises StoreUnavailable."""
     wanted = tenants_parser().parse_args(arguments)
     async with _open(settings) as tenants:
-        table = Table("tenant", "daily USD", "monthly USD", "queue", "batches", "running", "weight")
+        found: dict[str, TenantLimits] = {}
         if wanted.action == "set":
-            given = {
-                name: value for name, value in vars(wanted).items() if name not in ("action", "tenant") and value is not None
-            }
+            named = (*_MONEY, *_COUNTS, "weight")
+            given = {name: value for name, value in vars(wanted).items() if name in named and value is not None}
             if not given:
                 console.print("say what to set: `edit-studio tenants set --help` shows what there is")
                 return 2
             changes = {f"{name}_micro_usd" if name in _MONEY else name: _chosen(name, text) for name, text in given.items()}
             await tenants.set_limits(wanted.tenant, changes)
-            table.add_row(wanted.tenant, *_cells(await tenants.limits(wanted.tenant)))
+            found[wanted.tenant] = await tenants.limits(wanted.tenant)
         else:
             after = ""
             while names := await tenants.names(after=after):
-                for name in names:
-                    table.add_row(name, *_cells(await tenants.limits(name)))
+                found |= {name: await tenants.limits(name) for name in names}
                 after = names[-1]
-        console.print(table)
+    if wanted.json:
+        _print_json({"tenants": [{"tenant": name, **asdict(limits)} for name, limits in found.items()]}, console)
         return 0
+    table = Table("tenant", "daily USD", "monthly USD", "queue", "batches", "running", "weight")
+    for name, limits in found.items():
+        table.add_row(name, *_cells(limits))
+    console.print(table)
+    return 0
 
 
 @asynccontextmanager
@@ -138,14 +155,25 @@ async def _create(tenants: Tenants, wanted: argparse.Namespace, console: Console
         reads_per_minute=wanted.reads_per_minute,
         key=kept,
     )
-    if file is None:
+    if file is not None and kept is None:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(f"{text}\n")
+    if wanted.json:
+        _print_json({"id": key.id, **({"key": text} if file is None else {"key_file": str(file)})}, console)
+    elif file is None:
         console.print(f"{text}\n(id {key.id}; it cannot be shown again)", highlight=False)
     else:
-        if kept is None:
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(f"{text}\n")
         console.print(f"key {key.id} is in {file}", highlight=False)
     return 0
+
+
+def _take_json(*actions: argparse.ArgumentParser) -> None:
+    for action in actions:
+        action.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _print_json(document: object, console: Console) -> None:
+    console.out(json.dumps(document), highlight=False)
 
 
 def _kept(file: Path) -> str | None:

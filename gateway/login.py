@@ -1,6 +1,7 @@
 """`python -m gateway login`: a link that opens Edit Studio once, without typing a key."""
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(prog="edit-studio login", description="Print a link that opens Edit Studio once.")
     command.add_argument("--tenant", default="default", help="whose edits the page shows (default: default)")
     command.add_argument("--tier", default="pro", choices=TIERS)
+    command.add_argument("--json", action="store_true", help="print one JSON document")
     command.add_argument("--link-file", type=Path, help="write the link to this file (mode 0600) instead")
     return command
 
@@ -36,7 +38,7 @@ async def run_login(settings: Settings, arguments: Sequence[str], console: Conso
     # Browsers keep what comes after `#` to themselves: the code is in no request line and no log.
     link = f"{_address(settings)}/studio#login={code}"
     if wanted.link_file is None:
-        console.print(link, highlight=False, soft_wrap=True)
+        console.out(json.dumps({"link": link}) if wanted.json else link, highlight=False)
     else:
         _write_private(wanted.link_file, link)
     return 0

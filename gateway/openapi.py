@@ -3,7 +3,7 @@
 import copy
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from pydantic_core import to_json
 
+from gateway.document_words import described, example_of, parameter_words
+from gateway.openai.errors import ErrorAnswer, openai_code, openai_status, speaks_openai
 from gateway.problems import PROBLEM_JSON
 from gateway.route import JSON, Body, Call, Header, Reply, Route
 from shared.errors import EditStudioError
@@ -20,6 +22,15 @@ from shared.errors import EditStudioError
 FORM = "multipart/form-data"
 _REF = "#/components/schemas/{model}"
 _PATH_NAME = re.compile(r"\{(\w+)\}")
+_HEADERS = {
+    "X-Request-Id": "the request, as the log and every edit that it made have it",
+    "X-Content-Type-Options": "`nosniff`",
+    "Cache-Control": "`private, no-store`, but for pictures",
+    "RateLimit-Policy": "how many requests of this kind the key may make in how many seconds",
+    "RateLimit": "how many of them are left (`r`), and seconds until all are there again (`t`)",
+    "Retry-After": "seconds to wait before the same is tried again",
+    "WWW-Authenticate": "how to send a key",
+}
 
 
 class FieldProblem(BaseModel):
@@ -60,6 +71,7 @@ def openapi_document(routes: Sequence[Route], *, title: str = "Edit Studio") -> 
         "paths": dict(paths),
         "components": {
             "schemas": schemas.components,
+            "headers": {name: {"description": told, "schema": {"type": "string"}} for name, told in _HEADERS.items()},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "an API key: es_…"}},
         },
     }
@@ -81,13 +93,16 @@ class _Schemas:
     """The schemas of all models; bodies as they are taken, replies as they are given."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Problem, "serialization"): None}
+        wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {
+            (Problem, "serialization"): None,
+            (ErrorAnswer, "serialization"): None,
+        }
         for route in routes:
             if route.body is not None and route.body.model is not None:
                 wanted[route.body.model, "validation"] = None
             wanted.update({(reply.model, "serialization"): None for reply in route.replies if reply.model is not None})
         self._places, definitions = models_json_schema(list(wanted), ref_template=_REF)
-        self.components: dict[str, Any] = definitions["$defs"]
+        self.components: dict[str, Any] = {name: described(name, schema) for name, schema in definitions["$defs"].items()}
 
     def of(self, model: type[BaseModel], mode: JsonSchemaMode) -> dict[str, Any]:
         """A reference to the model's schema."""
@@ -122,13 +137,16 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
         operation["security"] = [{"key": []}]
         operation["x-scope"] = route.scope
     if route.body is not None:
-        operation["requestBody"] = _request_body(route.body, schemas)
+        operation["requestBody"] = _request_body(route, route.body, schemas)
     return operation
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
     schema = {"type": "string", "pattern": route.id_pattern}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in _PATH_NAME.findall(route.path)]
+    return [
+        {"name": name, "in": "path", "required": True, "description": parameter_words(route.path, name), "schema": schema}
+        for name in _PATH_NAME.findall(route.path)
+    ]
 
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:
@@ -137,9 +155,8 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     for name, entry in schema.get("properties", {}).items():
         # An absent parameter is None to us; `null` cannot be written in a query.
         plain = _inlined(entry, schema.get("$defs", {}))
-        parameter = {"name": name, "in": "query", "required": False, "schema": plain}
-        if "description" in plain:
-            parameter["description"] = plain.pop("description")
+        told = plain.pop("description", None) or parameter_words(route.path, name)
+        parameter = {"name": name, "in": "query", "required": False, "description": told, "schema": plain}
         if plain.get("type") == "object":
             parameter |= {"style": "deepObject", "explode": True}
         parameters.append(parameter)
@@ -165,12 +182,14 @@ def _header_parameter(header: Header) -> dict[str, Any]:
     return {"name": header.name, "in": "header", "required": False, "description": header.description, "schema": header.schema}
 
 
-def _request_body(body: Body, schemas: _Schemas) -> dict[str, Any]:
+def _request_body(route: Route, body: Body, schemas: _Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if body.model is not None:
         content[JSON] = {"schema": schemas.of(body.model, "validation")}
-    if body.examples:
-        content[JSON]["examples"] = {name: {"value": value} for name, value in body.examples.items()}
+        recorded = example_of(route.method, route.path).get("request")
+        examples = body.examples or ({"as it was sent once": recorded} if recorded is not None else {})
+        if examples:
+            content[JSON]["examples"] = {name: {"value": value} for name, value in examples.items()}
     if body.model is not None and body.files:
         content[FORM] = {"schema": schemas.as_form(body, body.model)}
     content |= {kind: {"schema": schema} for kind, schema in (body.others or {}).items()}
@@ -179,21 +198,41 @@ def _request_body(body: Body, schemas: _Schemas) -> dict[str, Any]:
 
 def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
+    recorded = example_of(route.method, route.path)
     for reply in route.replies:
         response: dict[str, Any] = {"description": reply.description}
         if reply.model is not None:
             response["content"] = {JSON: {"schema": schemas.of(reply.model, "serialization")}}
         if reply.content_types:
             response.setdefault("content", {}).update({kind: {} for kind in reply.content_types})
+        if "answer" in recorded and recorded["status"] == reply.status:
+            next(iter(response["content"].values()))["example"] = recorded["answer"]
         if reply.headers:
             response["headers"] = {h.name: {"description": h.description, "schema": h.schema} for h in reply.headers}
         responses[str(reply.status)] = response
     by_status: defaultdict[int, list[type[EditStudioError]]] = defaultdict(list)
+    is_openais = speaks_openai(route.path)
+    content_type, shape = (JSON, ErrorAnswer) if is_openais else (PROBLEM_JSON, Problem)
     for cls in route.all_errors:
-        by_status[cls.status].append(cls)
+        by_status[openai_status(cls) if is_openais else cls.status].append(cls)
     for status, classes in sorted(by_status.items()):
-        described = "; ".join(f"`{cls.code}`: {cls.title}" for cls in classes)
-        response = responses.setdefault(str(status), {"description": described or HTTPStatus(status).phrase})
-        response.setdefault("content", {})[PROBLEM_JSON] = {"schema": schemas.of(Problem, "serialization")}
-        response["x-codes"] = [cls.code for cls in classes]
+        codes = {openai_code(cls) if is_openais else cls.code: cls.title for cls in classes}
+        meanings = "; ".join(f"`{code}`: {title}" for code, title in codes.items())
+        response = responses.setdefault(str(status), {"description": meanings or HTTPStatus(status).phrase})
+        response.setdefault("content", {})[content_type] = {"schema": schemas.of(shape, "serialization")}
+        response["x-codes"] = list(codes)
+    for answered, response in responses.items():
+        headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _common_headers(route, int(answered))}
+        response["headers"] = headers | response.get("headers", {})
     return responses
+
+
+def _common_headers(route: Route, status: int) -> Iterator[str]:
+    """Those that an answer with this status has on every route like this one."""
+    yield from ("X-Request-Id", "X-Content-Type-Options", "Cache-Control")
+    if route.scope is not None and status not in (401, 500):
+        yield from ("RateLimit-Policy", "RateLimit")
+    if status in (429, 503):
+        yield "Retry-After"
+    if status == 401:
+        yield "WWW-Authenticate"

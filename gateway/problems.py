@@ -1,4 +1,7 @@
-"""Errors to problem+json (RFC 9457), in the one place that does it; request ids, common headers and the access log."""
+"""Errors to problem+json (RFC 9457), in the one place that does it; request ids, common headers and the access log.
+
+Under OpenAI's prefix they have OpenAI's shape instead.
+"""
 
 import json
 import logging
@@ -15,7 +18,9 @@ from aiohttp import hdrs, web
 from gateway.admission import RATE, add_rate_headers
 from gateway.auth import CHALLENGE
 from gateway.connections import CONNECTIONS
-from gateway.route import ROUTE
+from gateway.openai.errors import openai_document, openai_status, should_retry, speaks_openai
+from gateway.openai.headers import add_openai_headers
+from gateway.route import JSON, ROUTE
 from shared.errors import (
     BodyTooLarge,
     EditStudioError,
@@ -28,10 +33,13 @@ from shared.errors import (
     UnsupportedMediaType,
 )
 from shared.job import API_PREFIX
+from shared.log import log_under_too
 
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID = web.RequestKey("request_id", str)
 ERROR_CODE = web.RequestKey("error_code", str)
+#: Of `time.perf_counter`.
+_STARTED = web.RequestKey("started", float)
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -47,10 +55,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Whatever is raised becomes an answer here."""
-    started = time.perf_counter()
+    request[_STARTED] = started = time.perf_counter()
     metrics = request.app[CONNECTIONS].metrics
     given = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else f"req_{os.urandom(12).hex()}"
+    log_under_too(request_id=request[REQUEST_ID])
     status = 499  # The client went away; nothing was answered.
     metrics.in_flight += 1
     try:
@@ -98,11 +107,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def problem_response(error: EditStudioError, *, path: str, request_id: str) -> web.Response:
     """The answer for an error."""
-    response = web.Response(
-        status=error.status,
-        body=json.dumps(problem_document(error, path=path, request_id=request_id), ensure_ascii=False).encode("utf-8", "replace"),
-        headers={hdrs.CONTENT_TYPE: PROBLEM_JSON},
-    )
+    if speaks_openai(path):
+        response = _json_response(openai_status(type(error)), openai_document(error), JSON)
+        response.headers["x-should-retry"] = "true" if should_retry(error) else "false"
+    else:
+        response = _json_response(error.status, problem_document(error, path=path, request_id=request_id), PROBLEM_JSON)
     if error.retry_after_s is not None or error.status in (429, 503):
         response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(error.retry_after_s or 1)))
     if isinstance(error, Unauthorized):
@@ -112,6 +121,11 @@ def problem_response(error: EditStudioError, *, path: str, request_id: str) -> w
     if isinstance(error, (IncompleteBody, BodyTooLarge)):
         response.force_close()
     return response
+
+
+def _json_response(status: int, document: dict[str, Any], content_type: str) -> web.Response:
+    body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
 
 def problem_document(error: EditStudioError, *, path: str, request_id: str) -> dict[str, Any]:
@@ -141,6 +155,9 @@ async def set_common_headers(request: web.Request, response: web.StreamResponse)
     rate = request.get(RATE)
     if rate is not None:
         add_rate_headers(headers, *rate)
+    if speaks_openai(request.path):
+        processing_s = time.perf_counter() - request[_STARTED]
+        add_openai_headers(headers, rate[1] if rate else None, processing_s=processing_s)
 
 
 _RESPONSE = web.RequestKey("response", web.StreamResponse)

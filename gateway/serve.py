@@ -11,12 +11,14 @@ from aiohttp import hdrs, web
 
 from gateway.app import create_app
 from gateway.problems import problem_response
+from gateway.routes import health
 from shared.catalog.load import CatalogInvalid
 from shared.errors import EditStudioError, RequestError
 from shared.log import start_logging
 from shared.parent import watch_parent
 from shared.settings import Settings
 from shared.store.durability import VolatileRedis
+from shared.telemetry import start_tracing, stop_tracing
 
 #: Storage calls, hashes and decoding; boto3's connection pool has 32 places.
 _THREADS = 40
@@ -107,13 +109,16 @@ async def serve(settings: Settings) -> None:
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    listener = Listener(create_app(settings), host=settings.host, port=settings.port)
+    app = create_app(settings)
+    listener = Listener(app, host=settings.host, port=settings.port)
     try:
         address = await listener.start()
         _spare_the_collector()
         sys.stdout.write(f"gateway {address}\n")
         sys.stdout.flush()
         await stop.wait()
+        health.leave(app)
+        await asyncio.sleep(settings.leave_s)
     finally:
         await listener.stop()
 
@@ -128,6 +133,7 @@ def _spare_the_collector() -> None:
 def run_gateway(settings: Settings) -> int:
     """The process; answers its exit code."""
     start_logging(settings.log_level)
+    start_tracing(settings, process="gateway")
     watch_parent(settings.parent_pid)
     loop_factory = None
     with contextlib.suppress(ImportError):
@@ -140,4 +146,6 @@ def run_gateway(settings: Settings) -> int:
     except (EditStudioError, CatalogInvalid, VolatileRedis, OSError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return 1
+    finally:
+        stop_tracing()
     return 0

@@ -20,8 +20,10 @@ from shared.estimate import estimate_micro_usd, likely_model
 from shared.fault import die_at
 from shared.ids import new_id
 from shared.job import API_PREFIX, JobState
+from shared.log import log_under_too
 from shared.queue import lane_of_model
 from shared.store.jobs import Accepted, NewJob
+from shared.telemetry import traceparent
 
 
 async def submit(
@@ -52,6 +54,7 @@ async def submit(
     refs = await store_pictures(pictures, tenant=call.tenant, job_id=job_id, connections=connections)
     spec = spec.model_copy(update={"inputs": refs})
     model = likely_model(spec, connections.catalog, await connections.jobs.providers_seen())
+    log_under_too(job_id=job_id)
     job = NewJob(
         id=job_id,
         tenant=call.tenant,
@@ -62,6 +65,7 @@ async def submit(
         parent=parent,
         key_id=call.key.id,
         reserved_micro_usd=estimate_micro_usd(spec, model, size),
+        trace=traceparent(),
     )
     die_at("before_accept", connections.settings.fault)
     try:

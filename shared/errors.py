@@ -11,7 +11,7 @@ EditStudioError
 │   ├── IdempotencyMismatch, IdempotencyInFlight, AlreadyFinished, NotFinished, BudgetExceeded, QuoteExpired, QuoteMismatch,
 │   │                        EndpointDisabled
 │   └── RateLimited, QueueFull
-├── ServiceError             our own trouble: Overloaded, StoreUnavailable, StorageUnavailable, InternalError
+├── ServiceError             our own trouble: Overloaded, StoreUnavailable, StorageUnavailable, InternalError, StillRunning
 └── JobError                 why an accepted edit ended without a result
     ├── ProviderError        ProviderTransient, ProviderRateLimited, ProviderUnusable, ProviderRefused, ProviderModelGone,
     │                        ProviderModerated, ProviderBadOutput, ProviderAmbiguous
@@ -241,6 +241,12 @@ class StorageUnavailable(ServiceError):
 
 class InternalError(ServiceError):
     code, status, retryable, title = "internal_error", 500, True, "Internal error"
+
+
+class StillRunning(ServiceError):
+    """A request that is answered with the result alone was held for as long as it can be."""
+
+    code, status, title = "still_running", 408, "The edit goes on; the same request again waits for it"
 
 
 class JobError(EditStudioError):

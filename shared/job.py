@@ -49,7 +49,7 @@ def time_of(ms: int | str) -> datetime:
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Alternative(_Wire):
@@ -271,7 +271,7 @@ class JobRecord:
     `gen` is the fence: it grows each time a worker takes the edit. `at`: `ready`, `wait` or `staged` while queued.
     `call`: `` (no paid call), `started`, `handle`. `version` grows with every visible change. `budget`: daily limit, left of it,
     monthly limit, left of it, when the edit was accepted, in 1e-6 USD; empty without limits. `choices`: JSON, as
-    `shared.receipt.CHOICES` has it; few who read a record want them.
+    `shared.receipt.CHOICES` has it; few who read a record want them. `trace`: the W3C `traceparent` of its request, or empty.
     """
 
     id: str
@@ -310,6 +310,7 @@ class JobRecord:
     error_code: str
     budget: str
     choices: str
+    trace: str
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str], *, spec: EditSpec | None = None) -> "JobRecord":
@@ -359,6 +360,7 @@ class JobRecord:
             error_code=fields.get("error_code", ""),
             budget=fields.get("budget", ""),
             choices=fields.get("choices", ""),
+            trace=fields.get("trace", ""),
         )
 
 

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     pool_processes: int = Field(max(1, os.cpu_count() or 1), ge=1, description="processes for pixel work in one worker")
     lease_s: float = Field(15.0, gt=0, description="how long a worker may be silent before its edits are taken over")
     drain_s: float = Field(150.0, ge=0, description="how long a stopping worker finishes calls it cannot resume")
+    leave_s: float = Field(
+        0.0, ge=0, description="how long a stopping gateway still answers, `/readyz` with 503, so that load balancers turn away"
+    )
     lane_limits: dict[str, int] = Field({}, description='calls at once per provider account, as JSON: {"acme": 3}')
     lane_rates: dict[str, Annotated[int, Field(ge=0)]] = Field(
         {}, description='calls per minute and provider account, as JSON: {"acme": 10}; 0: as many as there are'
@@ -101,6 +104,9 @@ class Settings(BaseSettings):
     webhook_timeout_s: float = Field(15.0, gt=0, le=45, description="longest wait for a webhook receiver, seconds")
     catalog_dir: Path | None = Field(None, description="folder with catalogue files that add to or override the shipped models")
     simulated: bool = Field(False, description="results come from the simulator and say so")
+    traces_url: str | None = Field(
+        None, pattern="^https?://", description="where traces go by OTLP: http://host:4318/v1/traces; needs the extra otel"
+    )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
     parent_pid: int = Field(0, ge=0, description="end when this process is gone; 0: never")
     fault: str = Field("", description="tests only: the named point at which the process kills itself")

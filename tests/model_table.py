@@ -1,4 +1,4 @@
-"""`python -m tests.model_table`: every model with every operation of it on the simulator, as the README's table.
+"""`python -m tests.model_table`: every model with every operation of it on the simulator, as the table of a page.
 
 Starts its own redis-server, S3 server and simulator in a temporary folder and ends them. Exits with 1 when a pair fails, returns
 another size than it should, costs another amount than was said, or was sent a parameter that its vendor does not declare.
@@ -17,11 +17,12 @@ from typing import Any
 
 from shared.catalog.load import load_catalog
 from tests.model_pairs import all_pairs
-from tests.readme_tables import README, placed
+from tests.readme_tables import ROOT, placed
 from tests.servers import RedisServer, S3Server
 from tests.simulated_run import Ran, run_pairs
 
 BODIES = Path(__file__).parent / "data/request_bodies.json"
+PAGE = ROOT / "shared/catalog/EVERY_MODEL.md"
 COMMAND = "python -m tests.model_table"
 
 
@@ -44,7 +45,7 @@ def bodies(found: Sequence[Ran]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run all, print the table, put it into the README."""
+    """Run all, print the table, put it into the page."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--record", action="store_true", help=f"write {BODIES.name} too")
     record = parser.parse_args().record
@@ -55,7 +56,7 @@ def main() -> int:
     sys.stdout.write(f"{table(found)}\n")
     if any(ran.faults() for ran in found):
         return 1
-    README.write_text(placed(README.read_text(), "pairs", COMMAND, table(found)))
+    PAGE.write_text(placed(PAGE.read_text(), "pairs", COMMAND, table(found)))
     if record:
         BODIES.write_text(f"{json.dumps(bodies(found), indent=1, ensure_ascii=False)}\n")
     return 0

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 from deploy.env_example import settings_table
+from deploy.exit_codes import Exit
+from gateway.metrics import DESCRIPTIONS
 from shared.catalog.load import load_catalog
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +38,20 @@ def settings_rows() -> str:
     return "\n".join(lines)
 
 
+def metric_table() -> str:
+    """All metrics of ours."""
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for what in DESCRIPTIONS.values():
+        labels = ", ".join(f"`{label}`" for label in what.labels)
+        lines.append(f"| `{what.name}` | {what.kind} | {labels} | {what.help} |")
+    return "\n".join(lines)
+
+
+def exits_table() -> str:
+    """How the command line ends."""
+    return "\n".join(["| exit code | meaning |", "|---|---|", *(f"| {code.value} | {code.meaning} |" for code in Exit)])
+
+
 def promises_table() -> str:
     """Every test of the failure matrix with the first line of what it says of itself."""
     lines = ["| when | what happens | test |", "|---|---|---|"]
@@ -49,7 +65,9 @@ def promises_table() -> str:
 
 def filled(text: str) -> str:
     """The README with its tables as they should be."""
-    for name, table in (("models", models_table()), ("settings", settings_rows()), ("promises", promises_table())):
+    tables = {"models": models_table(), "settings": settings_rows(), "promises": promises_table(), "metrics": metric_table()}
+    tables["exits"] = exits_table()
+    for name, table in tables.items():
         text = placed(text, name, "python -m tests.readme_tables", table)
     return text
 

@@ -11,12 +11,14 @@ from shared.log import start_logging
 from shared.parent import watch_parent
 from shared.settings import SettingsInvalid, load_settings
 from shared.store.durability import VolatileRedis
+from shared.telemetry import start_tracing, stop_tracing
 from worker.app import open_worker
 
 
 async def _run() -> None:
     settings = load_settings()
     start_logging(settings.log_level)
+    start_tracing(settings, process="worker")
     watch_parent(settings.parent_pid)
     async with open_worker(settings) as worker:
         sys.stdout.write("worker ready\n")
@@ -37,6 +39,8 @@ def main() -> int:
     except (SettingsInvalid, VolatileRedis, CatalogInvalid, EditStudioError) as error:
         sys.stderr.write(f"worker: {error}\n")
         return 1
+    finally:
+        stop_tracing()
     return 0
 
 

@@ -6,6 +6,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -39,6 +40,7 @@ from worker.pixel_pool import PixelPool
 from worker.pixel_tasks import warm_up
 from worker.providers.base import Provider
 from worker.providers.registry import open_providers
+from worker.pulse import mark_alive
 from worker.rescue import Maintenance
 from worker.results import Results
 from worker.retention import StorageClearing
@@ -100,7 +102,9 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
             pool=pool,
             scratch=scratch,
         )
-        hands = Hands(leases, name=name, slots=settings.worker_slots, providers=tuple(providers), beat_s=settings.lease_s / 5)
+        beat_s = settings.lease_s / 5
+        hands = Hands(leases, name=name, slots=settings.worker_slots, providers=tuple(providers), beat_s=beat_s)
+        hands.after_beat = partial(mark_alive, scratch, beat_s)
         worker = EditWorker(
             name=name,
             leases=leases,
@@ -124,6 +128,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[EditWorker]:
         stack.push_async_callback(news.close)
         # The first edit should not wait for a process to start and for its imports.
         await asyncio.gather(*(pool.run(warm_up, timeout_s=_WARM_UP_S) for _ in range(settings.pool_processes)))
+        await stack.enter_async_context(hands.lag)
         await hands.beat()
         maintaining = asyncio.create_task(maintenance.run_for_ever())
         clearing = StorageClearing(Retention(scripts), storage, settings)

@@ -29,6 +29,7 @@ from shared.settings import Settings
 from shared.storage import Storage
 from shared.store.experience import CallEnd
 from shared.store.leases import Leases
+from shared.telemetry import note, spanned
 from worker.hands import PATIENCE_S, Held
 from worker.pictures import Layout, Pictures, SourcePicture
 from worker.providers.base import AdaptedEdit, Done, Failed, Outcome, Provider, Source
@@ -91,6 +92,7 @@ class Caller:
         held.course = ended(held.course, code, "its answer was lost", billed=None)
         await self._write(held, call="", handle="")
 
+    @spanned("call", kind="client")
     async def call_or_resume(
         self,
         held: Held,
@@ -101,6 +103,8 @@ class Caller:
     ) -> Done:
         """The provider's result. Raises ProviderError, LostEdit."""
         record, provider = held.record, self._providers[chosen.model.provider]
+        for name, value in (("model", chosen.model.id), ("provider", chosen.model.provider), ("resumed", bool(record.handle))):
+            note(name, value)
         if record.handle:
             return await self._poll(held, provider, record.handle, is_resumed=True)
         outcome = await self._submit(held, chosen, provider, pictures, layout, folder)
@@ -294,6 +298,7 @@ def call_end(held: Held, course: Course, *, is_ours: bool = False) -> CallEnd | 
         provider=last.provider,
         operation=held.record.spec.operation,
         outcome=outcome,
+        said=last.outcome,
         seconds=held.took_s if outcome == "good" else None,
         micro_usd=round(usd * 1e6),
     )

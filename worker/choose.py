@@ -19,6 +19,7 @@ from shared.learned import Learned
 from shared.receipt import CHOICES, ChoiceRecord, choice_record, no_choice_record
 from shared.recommend import Recommendation, recommend
 from shared.store.experience import Experiences
+from shared.telemetry import spanned
 from worker.hands import Held
 from worker.pictures import SourcePicture
 from worker.providers.base import Provider
@@ -67,6 +68,7 @@ class Chooser:
         self._providers = providers
         self._experiences = experiences
 
+    @spanned("choose")
     async def choose(self, held: Held, picture: SourcePicture, *, without: Collection[str] = ()) -> Recommendation:
         """The model, which may be one of another lane. A paid call that is under way decides it. `without`: models.
 

@@ -15,10 +15,12 @@ from pydantic import TypeAdapter
 
 from shared.errors import EditStudioError, Gone, NotFound, ServiceError
 from shared.job import Time, time_of, to_json
+from shared.log import logging_under
 from shared.settings import Settings
 from shared.signing import sign, webhook_secret
 from shared.store.tenants import Tenants
 from shared.store.webhooks import Delivery, Outbox
+from shared.telemetry import is_tracing, note, span, traceparent
 from worker.fetch import GuardedHttp
 
 _SENDS = 64
@@ -86,8 +88,11 @@ class WebhookSender:
 
     async def _hold(self, delivery: Delivery) -> bool:
         """Bring one delivery to its outcome; True: there is more for its address. Raises nothing: one must not end others."""
+        ids = {"job_id": delivery.job_id, "tenant": delivery.tenant, "event_id": delivery.event_id}
         try:
-            return await self._attempt(delivery)
+            trace = await self._outbox.trace_of(delivery) if is_tracing() else ""
+            with logging_under(**ids), span("webhook", kind="client", parent=trace, notes={**ids, "event": delivery.event}):
+                return await self._attempt(delivery)
         except ServiceError as error:
             # Redis did not take the outcome: the delivery is due again when its time is over.
             _log.warning("webhook outcome not recorded", extra={"event_id": delivery.event_id, "error": str(error)})
@@ -111,6 +116,7 @@ class WebhookSender:
             # A fault of ours in this one event: it ends with its last attempt instead of coming back for ever.
             await self._failed(delivery, None, "the event could not be made", ours=True)
             raise
+        note("http.response.status_code", posted.status)
         return await self._answered(delivery, posted.status, posted.retry_after_s)
 
     async def _answered(self, delivery: Delivery, status: int, retry_after_s: float | None) -> bool:
@@ -142,7 +148,9 @@ class WebhookSender:
         versions = await self._tenants.secret_versions(delivery.tenant)
         secrets = [webhook_secret(self._secret, delivery.tenant, version) for version in versions]
         timestamp_s = int(time.time())
+        trace = {"traceparent": header} if (header := traceparent()) else {}
         return {
+            **trace,
             "Content-Type": "application/json",
             "webhook-id": delivery.event_id,
             "webhook-timestamp": str(timestamp_s),

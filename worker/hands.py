@@ -10,6 +10,7 @@ from typing import Literal
 
 from shared.errors import EditStudioError
 from shared.job import Course, JobRecord, JobState
+from shared.loop_lag import LoopLag
 from shared.store.leases import Leases, Release
 
 PATIENCE_S = 600.0  #: how long an ending is held while Redis is away
@@ -44,6 +45,7 @@ class Hands:
     """Runs edits under a lease. One heartbeat serves all of them."""
 
     def __init__(self, leases: Leases, *, name: str, slots: int, providers: Sequence[str], beat_s: float) -> None:
+        self.lag = LoopLag()  #: of this process; whoever opens it has it told with each heartbeat
         self._leases = leases
         self._name = name
         self._slots = slots
@@ -52,6 +54,7 @@ class Hands:
         self._held: dict[str, Held] = {}
         self._draining = False
         self.poke = asyncio.Event()  #: beat now: a cancel was asked for
+        self.after_beat: Callable[[], None] = lambda: None  #: called after each, also after one that failed
 
     def __len__(self) -> int:
         return len(self._held)
@@ -108,6 +111,7 @@ class Hands:
             except Exception:
                 # Without this loop the process would go on taking edits that it cannot keep.
                 _log.exception("the heartbeat broke")
+            self.after_beat()
             due = time.monotonic() + self._beat_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._beat_s):
@@ -129,6 +133,7 @@ class Hands:
             providers=self._providers,
             held=[(h.record.id, h.record.gen) for h in held],
             draining=self._draining,
+            lag_s=self.lag.worst_s,
         )
         for one, answer in zip(held, answers, strict=True):
             # An edit that ended while the beat was under way is `lost` to it, and nothing is left to cancel.

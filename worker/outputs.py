@@ -13,6 +13,7 @@ from shared.geometry import enlarged_size
 from shared.job import Geometry
 from shared.settings import Settings
 from shared.store.seen import Seen
+from shared.telemetry import spanned
 from worker.canvas import RestoredPicture
 from worker.fetch import GuardedHttp
 from worker.hands import Held
@@ -52,6 +53,7 @@ class Outputs:
         self._pool = pool
         self._pixels_max = settings.image_max_pixels * _RESULT_PIXELS
 
+    @spanned("receive")
     async def receive(self, done: Done, model: Model, folder: Path) -> Path:
         """The model's picture in a file. Raises ProviderTransient, ProviderBadOutput."""
         received = folder / "received"
@@ -69,6 +71,7 @@ class Outputs:
             raise ProviderBadOutput(f"the result lies at an address that is not allowed: {error}", billed=True) from error
         return received
 
+    @spanned("check")
     async def restore(
         self, held: Held, model: Model, picture: SourcePicture, layout: Layout, received: Path, folder: Path
     ) -> tuple[RestoredPicture, Geometry]:

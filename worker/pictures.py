@@ -14,6 +14,7 @@ from shared.picture import PictureInfo, content_type, extension
 from shared.settings import Settings
 from shared.storage import ObjectMissing, Storage
 from shared.store.leases import Leases
+from shared.telemetry import spanned
 from worker.canvas import AdaptedPicture, needs_pixels
 from worker.fetch import GuardedHttp
 from worker.hands import PATIENCE_S, Held
@@ -71,6 +72,7 @@ class Pictures:
         self._pool = pool
         self._leases = leases
 
+    @spanned("fetch")
     async def collect(self, held: Held, folder: Path) -> dict[Role, list[SourcePicture]]:
         """All pictures of the edit by role. Those that still lie at a URL are fetched, checked and stored first.
 

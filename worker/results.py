@@ -14,6 +14,7 @@ from shared.job import Course, JobRecord, StoredOutput
 from shared.picture import content_type, extension
 from shared.settings import Settings
 from shared.storage import ObjectMissing, Storage
+from shared.telemetry import spanned
 from worker.canvas import RestoredPicture
 from worker.pixel_pool import PixelPool
 from worker.pixel_tasks import PIXELS_S, make_thumbnails
@@ -58,6 +59,7 @@ class Results:
             thumbnails={str(width): f"{folder}/thumb-{width}.webp" for width in THUMBNAIL_WIDTHS},
         )
 
+    @spanned("store")
     async def store(self, record: JobRecord, course: Course, result: Path) -> None:
         """Put everything; `done.json` last, so that whoever finds it finds the rest. Raises StorageUnavailable after 15 min."""
         output = course.output

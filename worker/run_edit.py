@@ -33,6 +33,7 @@ from shared.recommend import Recommendation
 from shared.settings import Settings
 from shared.store.experience import Experiences
 from shared.store.leases import Leases, Release
+from shared.telemetry import note
 from worker.call import Caller, LostEdit, call_end, ended, ended_by
 from worker.choose import Chooser, CircuitsOpen, NobodyLeft, WrongLane, in_lane
 from worker.hands import PATIENCE_S, Held
@@ -179,6 +180,7 @@ class EditRunner:
         done = await self._last(held, move, course)
         die_at("after_finish", self._settings.fault)
         extra = {"job_id": held.record.id, "model": course.model, "request_id": held.record.request_id, "counted": done}
+        note("outcome", "succeeded")
         _log.info("an edit succeeded", extra=extra)
 
     async def _settle(self, held: Held, error: EditStudioError, *, is_ours: bool = False) -> None:
@@ -207,9 +209,11 @@ class EditRunner:
         record = held.record
         course = ended_by(held.course, error).model_copy(update={"error": _failure(error, held)})
         if isinstance(error, ProviderRefused):
-            _log.error("a provider refused what the catalogue let through", extra={"job_id": record.id, "error": str(error)})
+            # What it said may quote the prompt: that is in the record, for its owner.
+            _log.error("a provider refused what the catalogue let through", extra={"job_id": record.id, "model": course.model})
         move = self._leases.finish(record, JobState.FAILED, course, patience_s=PATIENCE_S)
         await self._last(held, move, course, is_ours=is_ours)
+        note("outcome", error.code)
         _log.info("an edit failed", extra={"job_id": record.id, "code": error.code, "request_id": record.request_id})
 
     async def _last(self, held: Held, move: Awaitable[bool], course: Course, *, is_ours: bool = False) -> bool:

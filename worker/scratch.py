@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PREFIX = "edit-studio-worker-"
+PREFIX = "edit-studio-worker-"
 _LOCK = "lock"
 _UNLOCKED_LIFE_S = 60.0
 
@@ -17,9 +17,9 @@ _UNLOCKED_LIFE_S = 60.0
 def open_scratch() -> Iterator[Path]:
     """This process' own folder, removed at the end. Its lock tells the others that it is in use, for as long as we live."""
     parent = Path(tempfile.gettempdir())
-    for folder in parent.glob(f"{_PREFIX}*"):
+    for folder in parent.glob(f"{PREFIX}*"):
         _remove_if_left(folder)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     with (folder / "opening").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Under its name the lock is never seen open.

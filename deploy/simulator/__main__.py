@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--max-concurrent", type=int, help="tasks at once, beyond which submits get 429")
     parser.add_argument("--per-minute", type=int, help="submits per minute, beyond which they get 429")
     parser.add_argument("--poll-pause-s", type=float, default=10.0, help="seconds between polls where a provider asks for some")
+    parser.add_argument("--models-dir", type=Path, help="folder with tables of more models, PROVIDER.toml")
     parser.add_argument("--parent-pid", type=int, default=0, help="end when this process is gone; 0: never")
     arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

@@ -29,7 +29,7 @@ class Options:
     """How the simulator behaves. `key`: the only API key taken, None: any that does not start with `invalid`.
 
     `poll_pause_s`: between two polls of a task, for a provider that asks for one; `hold_s`: how long a call that waits for its
-    task is kept open.
+    task is kept open; `models_dir`: a folder with tables of more models, named like those beside this file.
     """
 
     latency_s: float = 2.0
@@ -41,6 +41,7 @@ class Options:
     files_max_bytes: int = 1024 * 1024 * 1024
     poll_pause_s: float = 10.0
     hold_s: float = 60.0
+    models_dir: Path | None = None
 
 
 class InputUnavailable(Exception):

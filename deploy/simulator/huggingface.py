@@ -46,7 +46,7 @@ class Api:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._models = load_models("huggingface")
+        self._models = load_models("huggingface", account.options.models_dir)
         table = tomllib.loads((files("deploy.simulator") / "huggingface.toml").read_text("utf-8"))
         self._hub: dict[str, list[str]] = table["hub"]
         self._tasks = Tasks(account)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 _SIDE_MAX = 8192
@@ -120,11 +121,13 @@ class SimulatedModel:
 
 
 @cache
-def load_models(provider: str) -> Mapping[str, SimulatedModel]:
-    """The models of `<provider>.toml` beside this file, by path. Read once in a process."""
-    table = tomllib.loads((files("deploy.simulator") / f"{provider}.toml").read_text("utf-8"))
+def load_models(provider: str, more: Path | None = None) -> Mapping[str, SimulatedModel]:
+    """The models of `<provider>.toml` beside this file, then of the one in the folder `more`, by path. Read once in a process."""
+    rows = tomllib.loads((files("deploy.simulator") / f"{provider}.toml").read_text("utf-8"))["models"]
+    if more is not None and (own := more / f"{provider}.toml").is_file():
+        rows += tomllib.loads(own.read_text("utf-8"))["models"]
     models = {}
-    for row in table["models"]:
+    for row in rows:
         parameters = {
             name: Parameter(**{**values, "enum": tuple(values.get("enum", ()))}) for name, values in row.pop("parameters").items()
         }

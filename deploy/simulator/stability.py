@@ -69,7 +69,7 @@ class Api:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._models = load_models("stability")
+        self._models = load_models("stability", account.options.models_dir)
         self._tasks: OrderedDict[str, _Generation] = OrderedDict()
         self._runners: set[asyncio.Task[None]] = set()
         self._running = 0

@@ -35,7 +35,7 @@ class Api:
     def __init__(self, account: Account, prefix: str = "") -> None:
         self._account = account
         self._prefix = prefix
-        self._models = load_models("wavespeed")
+        self._models = load_models("wavespeed", account.options.models_dir)
         self._tasks = Tasks(account)
         self._uploads = Uploads(account)
 

@@ -18,10 +18,12 @@ from deploy.standalone.demo_pictures import PHOTOGRAPH, overview, spoon_mask
 from deploy.standalone.display import Display
 from deploy.standalone.stack import Plan, Stack
 from deploy.standalone.up import running
-from gateway.client.async_client import ApiError, AsyncClient, Job
+from gateway.client.answers import Job
+from gateway.client.api_error import ApiError
+from gateway.client.async_client import AsyncClient
+from gateway.client.pictures import ending_of
 
 _EDIT_S = 60.0
-_EXTENSIONS = {"jpeg": "jpg"}
 
 
 class DemoFailed(Exception):
@@ -52,8 +54,8 @@ def _edits() -> list[_Edit]:
     ]
 
 
-def demo(*, out: Path, keep: bool, console: Console) -> None:
-    """Run it all; takes well under a minute. `keep`: leave the stack running afterwards, until a signal.
+def demo(*, out: Path, keep: bool, console: Console) -> list[Mapping[str, Any]]:
+    """Run it all; takes well under a minute. `keep`: leave the stack running afterwards, until a signal. Answers what was done.
 
     Raises DemoFailed, and what a stack may fail with (`up.START_ERRORS`).
     """
@@ -69,6 +71,8 @@ def demo(*, out: Path, keep: bool, console: Console) -> None:
     faults = [f"{edit.title}: {edit.fault}" for edit in edits if edit.fault]
     if faults:
         raise DemoFailed("\n  ".join(["not every edit succeeded", *faults]))
+    told = ("name", "title", "seconds", "usd")
+    return [{**{name: getattr(edit, name) for name in told}, "file": str(edit.file)} for edit in edits]
 
 
 async def _demo(data_dir: Path, out: Path, keep: bool, console: Console, display: Display) -> list[_Edit]:
@@ -138,12 +142,10 @@ async def _run_edit(client: AsyncClient, edit: _Edit, stem: Path, changed: Calla
         follow(job)
         job = await client.wait(job["id"], timeout_s=_EDIT_S, on_change=follow)
         edit.usd = job["cost"]["actual"] or 0.0
-        if job["status"] == "succeeded":
-            file_format = job["output"]["format"]
-            edit.file = stem.with_suffix(f".{_EXTENSIONS.get(file_format, file_format)}")
-            await asyncio.to_thread(edit.file.write_bytes, await client.result(job["id"]))
+        if job["output"] is not None:
+            edit.file = await client.save_result(job, stem.with_suffix(f".{ending_of(job['output'])}"))
         else:
-            edit.fault = (job["error"] or {}).get("message") or job["status"]
+            edit.fault = job["error"]["message"] if job["error"] else job["status"]
     except (ApiError, TimeoutError, OSError) as error:
         edit.fault = str(error) or f"not done within {_EDIT_S:.0f} s"
         edit.course.append("failed")

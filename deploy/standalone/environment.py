@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 _OURS = "EDIT_STUDIO_"
@@ -20,6 +21,17 @@ def default_data_dir() -> Path:
 def secret_given() -> str | None:
     """The master secret, if the user set one."""
     return os.environ.get(f"{_OURS}SECRET") or None
+
+
+def service_given() -> tuple[str | None, str | None]:
+    """Address and API key of the service that the user's own commands are to call, as far as they are set."""
+    return os.environ.get(f"{_OURS}API_URL") or None, os.environ.get(f"{_OURS}API_KEY") or None
+
+
+def terminal() -> Mapping[str, str]:
+    """What tells of the terminal that we are run in."""
+    names = ("TERM", "TERM_PROGRAM", "LC_TERMINAL", "KITTY_WINDOW_ID", "TMUX", "STY")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def inherited() -> dict[str, str]:

@@ -130,13 +130,14 @@ def s3_server(data: DataDir) -> tuple[Service, dict[str, str]]:
     }
 
 
-def simulator(data: DataDir) -> tuple[Service, str]:
-    """The providers in the box. And their address."""
+def simulator(data: DataDir, models_dir: Path | None) -> tuple[Service, str]:
+    """The providers in the box, with the models that the tables of this folder add. And their address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
+    more = () if models_dir is None else ("--models-dir", str(models_dir))
     service = Service(
         name="simulator",
-        command=python_module("deploy.simulator", "--port", str(port), "--parent-pid", str(os.getpid())),
+        command=python_module("deploy.simulator", "--port", str(port), "--parent-pid", str(os.getpid()), *more),
         environment=environment.bare(),
         log=data.log("simulator"),
         ready=f"simulator {address}",

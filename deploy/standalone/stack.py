@@ -45,6 +45,7 @@ class Plan:
     own_s3: bool
     secret: str | None  #: None: the data folder's own
     variables: Mapping[str, str]
+    catalog_dir: Path | None = None  #: the operator's; its folder `simulator` has what the simulator knows of its models
 
 
 class Stack:
@@ -87,7 +88,8 @@ class Stack:
             variables |= addresses
             await supervisor.start(s3)
         if plan.simulate:
-            simulator, simulator_address = services.simulator(data)
+            models_dir = None if plan.catalog_dir is None else plan.catalog_dir / "simulator"
+            simulator, simulator_address = services.simulator(data, models_dir)
             await supervisor.start(simulator)
             variables |= {"EDIT_STUDIO_SIMULATED": "1", **await _providers_variables(simulator_address)}
         await self._make_api_key(variables)

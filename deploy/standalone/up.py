@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -44,11 +44,15 @@ def plan_from_environment(*, data_dir: Path | None, host: str | None, port: int 
         own_s3=not _S3_FIELDS & settings.model_fields_set,
         secret=secret,
         variables=environment.inherited(),
+        catalog_dir=settings.catalog_dir,
     )
 
 
-async def up(plan: Plan, console: Console) -> None:
-    """Start, say where it is, keep it running until SIGINT, SIGTERM or SIGHUP, stop. Raises START_ERRORS."""
+async def up(plan: Plan, console: Console, ready: Callable[[Mapping[str, str | int]], None] | None = None) -> None:
+    """Start, say where it is, keep it running until SIGINT, SIGTERM or SIGHUP, stop. `ready` is told where it is.
+
+    Raises START_ERRORS.
+    """
     display = Display(console)
     began = time.monotonic()
     async with running(plan, display) as (stack, stopped):
@@ -63,6 +67,10 @@ async def up(plan: Plan, console: Console) -> None:
         display.say(f"  logs     {stack.data.logs}")
         display.say(f"  stop     Ctrl-C, or: kill {os.getpid()}")
         display.say("")
+        if ready is not None:
+            page = stack.data.login_link.read_text().strip()
+            files = {"key_file": str(stack.data.api_key), "logs": str(stack.data.logs)}
+            ready({"address": stack.address, "page": page, **files, "pid": os.getpid()})
         await stopped.wait()
 
 

@@ -76,6 +76,8 @@ class ItemReader:
         return Wish(index, raw.number, error=wish.error or error)
 
     async def _read(self, raw: RawItem, index: int) -> Wish:
+        if raw.error is not None:
+            return Wish(index, raw.number, custom_id=raw.custom_id, error=raw.error)
         if raw.data is None:
             error = BodyTooLarge.at("", f"an item has at most {LINE_MAX_BYTES} bytes; upload its pictures instead")
             return Wish(index, raw.number, error=error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.fields import refusal
 from shared.batch import ITEMS_MAX, LINE_MAX_BYTES
-from shared.errors import InvalidJson
+from shared.errors import InvalidJson, RequestError
 
 _STRUCTURE = re.compile(rb'["\[\]{},]')
 _BOM = b"\xef\xbb\xbf"
@@ -21,12 +21,15 @@ _TOKENS_MAX = 5_000
 class RawItem:
     """One item as it was written. `number`: its line, or its place in the array, from 1. `data`: None of one that is too long.
 
-    `is_cut`: the body ended before its line did, which is nothing bad if the item is whole.
+    `is_cut`: the body ended before its line did, which is nothing bad if the item is whole. `error`: why it is no item of ours
+    although it may be JSON, with the `custom_id` that it has all the same.
     """
 
     number: int
     data: bytes | None
     is_cut: bool = False
+    error: RequestError | None = None
+    custom_id: str | None = None
 
 
 class LineSplitter:

@@ -1,291 +1,253 @@
-"""The API as asynchronous calls: submit an edit or a batch, follow it to its end, fetch the results."""
+"""The API as asynchronous calls: edit a picture, or submit an edit or a batch, follow it to its end, fetch the results."""
 
 import asyncio
 import hashlib
-import io
-import json
-import random
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from http import HTTPStatus
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, Unpack, cast
 
 import aiohttp
 
+from gateway.client.answers import FeedbackView, FeedPage, Job, JobPage, QuoteAnswer
+from gateway.client.api_error import Damaged
+from gateway.client.batch_calls import BatchCalls
+from gateway.client.connection import CALL_S, TRANSFER, fresh_key
+from gateway.client.edited import Edited, file_for
+from gateway.client.errors import AlreadyFinished
+from gateway.client.pictures import Picture
+from gateway.client.reference_answers import Limits, ModelDetail, ModelList, RecommendAnswer, UsageAnswer
+from gateway.client.refusal import failure_of
+from gateway.client.wishes import EditWishes, JobFilters, ModelFilters, RecommendWishes
 from shared.edit import Operation
 
-_PREFIX = "/api/image-studio/edit"
-_TERMINAL = ("succeeded", "failed", "canceled")
-_CALL_S = 60.0
-# The service sends a comment every 15 s; a stream that is silent for longer is dead.
-_STREAM_SILENCE_S = 45.0
-_RECONNECT_S = 0.5
-_LINE_MAX_BYTES = 1024 * 1024
-#: A batch of a hundred thousand lines, or a picture over a slow line.
-_TRANSFER = aiohttp.ClientTimeout(total=1_800.0, sock_connect=_CALL_S)
+TERMINAL = ("succeeded", "failed", "canceled")
+_EDIT_S = 900.0
 _PIECE_BYTES = 256 * 1024
-#: How long calls that are safe to repeat are repeated in all: while the service is busy, and while it does not answer.
-_BUSY_S, _AWAY_S = 300.0, 15.0
-_PAUSE_S, _PAUSE_MAX_S = 0.5, 8.0
-_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-_AWAY = (0, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
-
-Job = dict[str, Any]
-Batch = dict[str, Any]
-_Answer = TypeVar("_Answer")
 
 
-class ApiError(Exception):
-    """The service refused, or did not answer (`status` 0, code `unreachable`). `code`: stable, see `GET …/errors`.
+class AsyncClient(BatchCalls):
+    """Use as `async with AsyncClient("http://127.0.0.1:8080", api_key) as client`.
 
-    `retry_after_s`: when it wants to be asked again, None if it did not say.
+    Calls that are safe to repeat are repeated while the service is busy, as it wishes, and for a while when it does not answer;
+    that is all of them, because what creates something is sent under an idempotency key. Every call may raise ApiError: see
+    `gateway.client.errors` for its classes.
     """
 
-    def __init__(self, status: int, code: str, detail: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(f"{detail} ({code})")
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.retry_after_s = retry_after_s
+    async def edit(
+        self,
+        image: Picture,
+        prompt: str | None = None,
+        *,
+        operation: str = Operation.GENERAL_EDIT,
+        mask: Picture | None = None,
+        background_image: Picture | None = None,
+        lighting_image: Picture | None = None,
+        references: Sequence[Picture] = (),
+        idempotency_key: str | None = None,
+        timeout_s: float = _EDIT_S,
+        on_change: Callable[[Job], None] | None = None,
+        **wishes: Unpack[EditWishes],
+    ) -> Edited:
+        """The edited picture. Arguments as for `submit`; `on_change` gets the edit at every change.
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether the same call may succeed later, as the service itself says."""
-        return self.status in _BUSY or self.code == "idempotency_in_flight"
-
-
-class AsyncClient:
-    """Use as `async with AsyncClient(base_url, api_key) as client`. `base_url`: without the API's own path."""
-
-    def __init__(self, base_url: str, api_key: str) -> None:
-        self._base_url = base_url.rstrip("/") + _PREFIX
-        self._headers = {"Authorization": f"Bearer {api_key}"}
-        self._opened: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=_CALL_S)
-        self._opened = aiohttp.ClientSession(headers=self._headers, timeout=timeout, read_bufsize=_LINE_MAX_BYTES)
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._session.close()
+        Raises:
+            ApiError: the service refused, or the edit failed: then of the class of its failure, with the edit as `job`.
+            TimeoutError: it has not ended within `timeout_s`. It goes on; the message has its id.
+            PictureUnusable, OSError.
+        """
+        job = await self.submit(
+            image,
+            prompt,
+            operation=operation,
+            mask=mask,
+            background_image=background_image,
+            lighting_image=lighting_image,
+            references=references,
+            idempotency_key=idempotency_key,
+            **wishes,
+        )
+        job = await self.wait(job["id"], timeout_s=timeout_s, on_change=on_change)
+        if job["output"] is None:
+            raise failure_of(job)
+        content = await self.result(job["id"])
+        if hashlib.sha256(content).hexdigest() != job["output"]["sha256"]:
+            raise _damaged()
+        return Edited(job, content)
 
     async def submit(
         self,
-        image: bytes | Path,
+        image: Picture,
+        prompt: str | None = None,
         *,
         operation: str = Operation.GENERAL_EDIT,
-        prompt: str | None = None,
-        mask: bytes | Path | None = None,
+        mask: Picture | None = None,
+        background_image: Picture | None = None,
+        lighting_image: Picture | None = None,
+        references: Sequence[Picture] = (),
+        quote_id: str | None = None,
         idempotency_key: str | None = None,
-        **fields: Any,
+        **wishes: Unpack[EditWishes],
     ) -> Job:
-        """The accepted job. `fields`: the other fields of a request, as `GET …/operations` lists them.
+        """The accepted job. Pictures: a path, bytes, an open file, a PIL image, a URL, the id of an upload or an earlier edit.
 
-        Repeating a call whose answer was lost is safe with the same `idempotency_key`; without one, each call is an edit.
-        Raises ApiError.
+        `wishes`: the other fields of a request, as `GET …/operations` lists them. Each call is an edit, unless it has the
+        `idempotency_key` of an earlier one: then it is that one. Raises ApiError, PictureUnusable, OSError.
         """
-        request = {"operation": operation, **({} if prompt is None else {"prompt": prompt}), **fields}
-        form = aiohttp.FormData()
-        form.add_field("request", json.dumps(request), content_type="application/json")
-        for name, picture in (("image", image), ("mask", mask)):
-            if picture is not None:
-                content = await asyncio.to_thread(picture.read_bytes) if isinstance(picture, Path) else picture
-                form.add_field(name, content, filename=name, content_type="application/octet-stream")
-        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
-        async with self._request("POST", "/process", data=form, headers=headers) as answer:
-            job: Job = await answer.json()
-            return job
+        named = {"quote_id": quote_id, "prompt": prompt}
+        fields = {"operation": operation, **{name: text for name, text in named.items() if text is not None}, **wishes}
+        pictures = {"image": image, "mask": mask, "background_image": background_image, "lighting_image": lighting_image}
+        parts = await self._parts(fields, pictures, references)
+        return cast(Job, await self._send("/process", parts, idempotency_key=idempotency_key or fresh_key()))
+
+    async def quote(
+        self,
+        image: Picture | None = None,
+        prompt: str | None = None,
+        *,
+        image_resolution: tuple[int, int] | None = None,
+        operation: str = Operation.GENERAL_EDIT,
+        mask: Picture | None = None,
+        references: Sequence[Picture] = (),
+        **wishes: Unpack[EditWishes],
+    ) -> QuoteAnswer:
+        """Models and price for an edit, held for ten minutes: give its `quote_id` to `submit` with the same wishes.
+
+        `image_resolution`: width and height in pixels, where there is no picture yet. Raises ApiError, PictureUnusable, OSError.
+        """
+        fields: dict[str, Any] = {"operation": operation, **({} if prompt is None else {"prompt": prompt}), **wishes}
+        if image_resolution is not None:
+            fields["image_resolution"] = dict(zip(("width", "height"), image_resolution, strict=True))
+        parts = await self._parts(fields, {"image": image, "mask": mask}, references)
+        return cast(QuoteAnswer, await self._send("/quote", parts, idempotency_key=fresh_key()))
 
     async def job(self, job_id: str) -> Job:
-        """The job as it stands. Raises ApiError."""
-        async with self._request("GET", f"/jobs/{job_id}") as answer:
-            job: Job = await answer.json()
-            return job
+        """The edit as it stands. Raises ApiError."""
+        return cast(Job, await self._get(f"/jobs/{job_id}"))
+
+    async def jobs(self, **filters: Unpack[JobFilters]) -> JobPage:
+        """Some edits, newest first. Raises ApiError."""
+        return cast(JobPage, await self._get("/jobs", **filters))
+
+    async def stream(self, job_id: str) -> AsyncGenerator[Job, None]:
+        """The edit at each change, until it has ended; a broken connection is taken up again. Raises ApiError."""
+        job = await self.job(job_id)
+        if job["status"] in TERMINAL:
+            yield job
+            return
+        async with aclosing(self._follow(f"/jobs/{job_id}/events")) as changes:
+            async for job in changes:
+                yield job
+                if job["status"] in TERMINAL:
+                    return
 
     async def wait(self, job_id: str, *, timeout_s: float, on_change: Callable[[Job], None] | None = None) -> Job:
-        """The job once it has ended, however it ended; `on_change` gets it at every change before.
+        """The edit once it has ended, however it ended; `on_change` gets it at every change.
 
         Raises:
             TimeoutError: it has not ended within `timeout_s`. It goes on; wait again.
-            ApiError: the service refused, or was unreachable when first asked.
+            ApiError.
         """
-        async with asyncio.timeout(timeout_s):
-            job = await self.job(job_id)
-            while job["status"] not in _TERMINAL:
-                try:
-                    async for job in self._changes(job_id):
-                        if on_change:
-                            on_change(job)
-                        if job["status"] in _TERMINAL:
-                            return job
-                except ApiError as error:
-                    if error.status and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                        raise
-                await asyncio.sleep(_RECONNECT_S)
-            if on_change:
-                on_change(job)
-            return job
+        return await self._last(self.stream(job_id), job_id, timeout_s, on_change)
 
     async def result(self, job_id: str) -> bytes:
-        """The edited picture. Raises ApiError, with code `not_finished` before it is there."""
-        async with self._request("GET", f"/jobs/{job_id}/result") as answer:
-            return await answer.read()
+        """The edited picture. Raises ApiError: NotFinished before it is there."""
 
-    async def save_result(self, job: Job, file: Path) -> None:
-        """Put the result of this edit into `file`, whole and as the service has it, or not at all. Repeated like `upload`.
+        async def read() -> bytes:
+            async with self._request("GET", f"/jobs/{job_id}/result", timeout=TRANSFER) as answer:
+                return await answer.read()
 
-        Raises ApiError, with code `damaged` if other bytes came than were stored; OSError.
+        return await self._patiently(read)
+
+    async def save_result(self, job: Job, path: str | PathLike[str]) -> Path:
+        """Put the result of this edit into a file (or a folder), whole and as the service has it, or not at all; the file.
+
+        Raises ApiError: Damaged if other bytes came than were stored; OSError.
         """
+        if job["output"] is None:
+            raise ValueError(f"job: {job['id']} has no result, it is {job['status']}")
+        file, sha256 = await asyncio.to_thread(file_for, job, Path(path)), job["output"]["sha256"]
         draft = file.with_name(f".{job['id']}.part")
 
         async def save() -> None:
             digest = hashlib.sha256()
-            async with self._request("GET", f"/jobs/{job['id']}/result", timeout=_TRANSFER) as answer:
+            async with self._request("GET", f"/jobs/{job['id']}/result", timeout=TRANSFER) as answer:
                 target: BinaryIO = await asyncio.to_thread(draft.open, "wb")
                 with target:
                     async for piece in answer.content.iter_chunked(_PIECE_BYTES):
                         digest.update(piece)
                         await asyncio.to_thread(target.write, piece)
-            if digest.hexdigest() != job["output"]["sha256"]:
-                raise ApiError(0, "damaged", "the result is not what the service has stored")
+            if digest.hexdigest() != sha256:
+                raise _damaged()
             await asyncio.to_thread(draft.replace, file)
 
         try:
-            await _patiently(save)
+            await self._patiently(save)
         finally:
             draft.unlink(missing_ok=True)
+        return file
 
-    async def limits(self) -> dict[str, Any]:
+    async def cancel(self, job_id: str) -> Job:
+        """Stop an edit: at once while it waits; one that runs is asked to stop, and its provider may still bill.
+
+        Raises ApiError: AlreadyFinished if it has ended otherwise.
+        """
+        try:
+            return cast(Job, await self._post(f"/jobs/{job_id}/cancel"))
+        except AlreadyFinished:
+            # Perhaps by this very call, whose answer was lost.
+            job = await self.job(job_id)
+            if job["status"] != "canceled":
+                raise
+            return job
+
+    async def feedback(
+        self, job_id: str, rating: int, *, accepted: bool | None = None, comment: str | None = None
+    ) -> FeedbackView:
+        """Rate a result from 1 to 5, which is best; it enters the recommendation. The last one counts. Raises ApiError."""
+        said = {"rating": rating, "accepted": accepted, "comment": comment}
+        told = {name: value for name, value in said.items() if value is not None}
+        return cast(FeedbackView, await self._post(f"/jobs/{job_id}/feedback", json=told))
+
+    async def models(self, **filters: Unpack[ModelFilters]) -> ModelList:
+        """The models that pass, in catalogue order. Raises ApiError."""
+        return cast(ModelList, await self._get("/models", **filters))
+
+    async def model(self, model_id: str) -> ModelDetail:
+        """One model with its parameters, prices and health. Raises ApiError."""
+        return cast(ModelDetail, await self._get(f"/models/{model_id}"))
+
+    async def recommend(self, **wishes: Unpack[RecommendWishes]) -> RecommendAnswer:
+        """Which model an edit like this would get now, why, and what else there is. Raises ApiError."""
+        return cast(RecommendAnswer, await self._post("/recommend", json=wishes))
+
+    async def limits(self) -> Limits:
         """Sizes, rates and quotas. Raises ApiError."""
-        return await self._document("GET", "/limits")
+        return cast(Limits, await self._get("/limits"))
 
-    async def upload(self, picture: bytes | Path) -> dict[str, Any]:
-        """What was uploaded: requests name it by its `image_id`. It is forgotten after a day, unless an edit uses it.
+    async def usage(self, *, first: str | None = None, last: str | None = None, group_by: str = "day") -> UsageAnswer:
+        """What ended and what was charged. `first`, `last`: days (UTC) as YYYY-MM-DD, both count; without them the last 30.
 
-        Repeated while the service is busy, as it wishes, for 5 minutes; and for 15 s while it does not answer.
-        Raises ApiError, OSError.
+        `group_by`: comma-separated, of day, model, key. Raises ApiError.
         """
-        room = await _patiently(lambda: self._document("POST", "/uploads"))
+        return cast(UsageAnswer, await self._get("/usage", **{"from": first, "to": last, "group_by": group_by}))
 
-        async def put() -> dict[str, Any]:
-            content = io.BytesIO(picture) if isinstance(picture, bytes) else await asyncio.to_thread(picture.open, "rb")
-            with content:
-                return await self._document("PUT", f"/uploads/{room['id']}/content", data=content, timeout=_TRANSFER)
-
-        return await _patiently(put)
-
-    async def submit_batch(
-        self, items: Iterable[Mapping[str, Any]], *, idempotency_key: str | None = None, **fields: Any
-    ) -> Batch:
-        """The accepted batch. `items`: requests, each with a `custom_id` if it shall be found again; `fields`: of the batch.
-
-        Repeated like `upload`, under one key. Raises ApiError.
-        """
-        lines = ({"defaults": {}, **fields}, *items)
-        body = await asyncio.to_thread(lambda: "\n".join(map(json.dumps, lines)).encode())
-        key = idempotency_key or secrets.token_hex(16)
-        headers = {"Idempotency-Key": key, "Content-Type": "application/x-ndjson"}
-        call = self._document
-        return await _patiently(lambda: call("POST", "/batches", data=io.BytesIO(body), headers=headers, timeout=_TRANSFER))
-
-    async def batch(self, batch_id: str, *, wait_s: int = 0) -> Batch:
-        """The batch as it stands, or as soon as it has ended or is held. Repeated like `upload`. Raises ApiError."""
-        query = {"wait": str(wait_s)} if wait_s else {}
-        return await _patiently(lambda: self._document("GET", f"/batches/{batch_id}", params=query))
-
-    async def batch_items(self, batch_id: str, *, cursor: int = 0, limit: int = 100) -> dict[str, Any]:
-        """`items` from this place of the batch on, and `next_cursor`. Repeated like `upload`. Raises ApiError."""
-        query = {"cursor": str(cursor), "limit": str(limit)}
-        return await _patiently(lambda: self._document("GET", f"/batches/{batch_id}/items", params=query))
-
-    async def cancel_batch(self, batch_id: str) -> Batch:
-        """End what waits, ask what runs to stop. Repeated like `upload`. Raises ApiError, with code `already_finished`."""
-        return await _patiently(lambda: self._document("POST", f"/batches/{batch_id}/cancel"))
-
-    async def release_batch(self, batch_id: str, *, max_cost: float | None = None) -> Batch:
-        """Let a held batch go on; `max_cost`: USD, instead of its limit so far. Repeated like `upload`. Raises ApiError."""
-        changes = {} if max_cost is None else {"max_cost": max_cost}
-        return await _patiently(lambda: self._document("POST", f"/batches/{batch_id}/release", json=changes))
-
-    async def events(self, after: str = "", *, wait_s: int = 0, limit: int = 100, expand: bool = False) -> dict[str, Any]:
+    async def events(self, after: str = "", *, wait_s: int = 0, limit: int = 100, expand: bool = False) -> FeedPage:
         """Changes of all edits and batches, in order: `events` and `next_cursor`, which is the next call's `after`.
 
         `after`: `latest` for what is new; empty: from the oldest one kept. With `expand` each has its edit or batch as `data`.
-        Raises ApiError, with code `gone` for a cursor that is too old.
+        Not repeated: whoever follows decides. Raises ApiError: Gone for a cursor that is too old.
         """
         query = {"wait": str(wait_s), "limit": str(limit), "expand": str(expand).lower(), **({"after": after} if after else {})}
-        timeout = aiohttp.ClientTimeout(total=wait_s + _CALL_S)
-        async with self._request("GET", "/events", params=query, timeout=timeout) as answer:
-            page: dict[str, Any] = await answer.json()
-            return page
+        timeout = aiohttp.ClientTimeout(total=wait_s + CALL_S)
+        return cast(FeedPage, await self._document("GET", "/events", params=query, timeout=timeout))
 
     async def webhook_secrets(self) -> tuple[str, ...]:
         """What webhooks are signed with: the current secret, and the previous one while its rotation lasts. Raises ApiError."""
-        async with self._request("GET", "/webhooks/secret") as answer:
-            secrets = await answer.json()
-            return tuple(secret for secret in (secrets["secret"], secrets["previous"]) if secret is not None)
-
-    async def _changes(self, job_id: str) -> AsyncIterator[Job]:
-        """The job at once and at each change, until the service ends the stream (server-sent events)."""
-        silence = aiohttp.ClientTimeout(total=None, sock_connect=_CALL_S, sock_read=_STREAM_SILENCE_S)
-        async with self._request("GET", f"/jobs/{job_id}/events", timeout=silence) as answer:
-            data: list[str] = []
-            async for raw in answer.content:
-                line = raw.decode().rstrip("\r\n")
-                if line.startswith("data:"):
-                    data.append(line.removeprefix("data:"))
-                elif not line and data:
-                    yield json.loads("\n".join(data))
-                    data.clear()
-
-    @property
-    def _session(self) -> aiohttp.ClientSession:
-        if self._opened is None:
-            raise RuntimeError("use the client in `async with`")
-        return self._opened
-
-    async def _document(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        async with self._request(method, path, **options) as answer:
-            document: dict[str, Any] = await answer.json()
-            return document
-
-    @asynccontextmanager
-    async def _request(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A good answer; refusals and lost connections become ApiError, also while the body is read."""
-        try:
-            async with self._session.request(method, self._base_url + path, **options) as answer:
-                if answer.status >= HTTPStatus.BAD_REQUEST:
-                    raise await _error(answer)
-                yield answer
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiError(0, "unreachable", f"the service does not answer: {type(error).__name__}") from error
+        found = await self._get("/webhooks/secret")
+        return tuple(secret for secret in (found["secret"], found["previous"]) if secret is not None)
 
 
-async def _patiently(call: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """The answer of a call that is safe to repeat. Raises ApiError, the last one if it was repeated in vain."""
-    waited_s, pause_s = 0.0, _PAUSE_S
-    while True:
-        try:
-            return await call()
-        except ApiError as error:
-            most_s = _BUSY_S if error.is_busy else _AWAY_S if error.status in _AWAY else 0.0
-            wait_s = (error.retry_after_s or pause_s) * random.uniform(1.0, 1.25)
-            if waited_s + wait_s > most_s:
-                raise
-        await asyncio.sleep(wait_s)
-        waited_s, pause_s = waited_s + wait_s, min(2 * pause_s, _PAUSE_MAX_S)
-
-
-async def _error(answer: aiohttp.ClientResponse) -> ApiError:
-    seconds = answer.headers.get("Retry-After", "")
-    retry_after_s = float(seconds) if seconds.isdecimal() else None
-    try:
-        problem = await answer.json(content_type=None)
-        return ApiError(answer.status, problem["code"], problem["detail"], retry_after_s=retry_after_s)
-    except (ValueError, TypeError, KeyError):
-        detail = f"the service answered {answer.status} without saying why"
-        return ApiError(answer.status, "not_a_problem", detail, retry_after_s=retry_after_s)
+def _damaged() -> Damaged:
+    return Damaged(0, Damaged.code, "the result is not what the service has stored")

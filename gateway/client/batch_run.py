@@ -10,18 +10,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from gateway.client.async_client import ApiError, AsyncClient, Batch, Job
+from gateway.client.answers import Batch, Job
+from gateway.client.api_error import ApiError, PictureUnusable
+from gateway.client.async_client import AsyncClient
 from gateway.client.batch_journal import Item, Journal, Outcome, Submitted
 from gateway.client.batch_source import SourceUnusable, Wanted
+from gateway.client.pictures import ending_of
 
-_ENDED = ("succeeded", "failed", "canceled")
+_ENDED: tuple[Literal["succeeded", "failed", "canceled"], ...] = ("succeeded", "failed", "canceled")
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _REFUSED = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 _PAGE = 100
 _LOOK_AGAIN_S = 1
-_EXTENSIONS = {"jpeg": "jpg"}
 _Thing = TypeVar("_Thing")
 
 
@@ -84,7 +86,7 @@ class BatchRun:
             async for jobs in self._newly_ended(batch, list(items)):
 
                 async def save(job: Job, batch: Batch = batch) -> None:
-                    await self._save(job, items[job["custom_id"]])
+                    await self._save(job, items[job["custom_id"] or ""])
                     self.stands(batch, len(self.journal.outcomes))
 
                 await self._each(jobs, save)
@@ -135,6 +137,8 @@ class BatchRun:
                     self.journal.tell_image(digest, uploaded["image_id"])
             except OSError as error:
                 why[digest] = f"unreadable: {error.strerror}"
+            except PictureUnusable as error:
+                why[digest] = f"unreadable: {error}"
             except ApiError as error:
                 if error.status not in _REFUSED:
                     raise
@@ -173,8 +177,7 @@ class BatchRun:
         error = job["error"] and f"{job['error']['code']}: {job['error']['message']}"
         result = None
         if job["output"] is not None:
-            kind = job["output"]["format"]
-            result = f"{item.stem}.{_EXTENSIONS.get(kind, kind)}"
+            result = f"{item.stem}.{ending_of(job['output'])}"
             file = self.journal.folder / result
             await asyncio.to_thread(file.parent.mkdir, parents=True, exist_ok=True)
             try:

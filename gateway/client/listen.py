@@ -9,11 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import aiohttp
 
-from gateway.client.async_client import ApiError, AsyncClient
+from gateway.client.answers import FeedEntry
+from gateway.client.api_error import ApiError
+from gateway.client.async_client import AsyncClient
 from shared.signing import sign
 
 KINDS = ("edit.succeeded", "edit.failed", "edit.canceled", "batch.completed", "batch.held")
@@ -28,7 +30,7 @@ _AGAIN_S = 1.0
 class Forwarded:
     """An event that was sent. `status`: the receiver's answer, None if there was none; `fault`: why not. `took_s`: seconds."""
 
-    event: dict[str, Any]
+    event: FeedEntry
     status: int | None
     fault: str
     took_s: float
@@ -82,7 +84,7 @@ class Listener:
                     after = page["next_cursor"]
                     await self.reached(after)
 
-    async def _forward(self, session: aiohttp.ClientSession, event: dict[str, Any], secrets: Collection[str]) -> Forwarded:
+    async def _forward(self, session: aiohttp.ClientSession, event: FeedEntry, secrets: Collection[str]) -> Forwarded:
         told = {"type": event["type"], "timestamp": event["created_at"], "data": event["data"]}
         body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
         timestamp_s = int(time.time())

@@ -30,12 +30,13 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """Whether edits can be accepted now, and what is in the way.
 
+    `status`: `leaving` once the process was asked to stop: send no more here.
     `load`: `overloaded` if submits, of some tenants or of all, are refused for a while; everything else is answered.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "not_ready", "leaving"]
     store: State
     storage: State
     load: Literal["ok", "overloaded"]
@@ -48,6 +49,10 @@ class _Checks:
         self._lock = asyncio.Lock()
         self._at = -1e9
         self._last: Readiness | None = None
+        self._stats_lock = asyncio.Lock()
+        self._stats_at = -1e9
+        self._stats: Stats | None = None
+        self.leaving = False
 
     async def readiness(self, call: Call) -> Readiness:
         """How things stand, as of at most a second ago."""
@@ -60,7 +65,19 @@ class _Checks:
                 load: Literal["ok", "overloaded"] = "overloaded" if call.connections.pressure.is_refusing else "ok"
                 self._last = Readiness(status="ready" if ready else "not_ready", store=store, storage=storage, load=load)
                 self._at = time.monotonic()
-            return self._last
+            return self._last.model_copy(update={"status": "leaving"}) if self.leaving else self._last
+
+    async def stats(self, call: Call) -> Stats | None:
+        """What Redis tells, as of at most a second ago; None if it did not answer."""
+        async with self._stats_lock:
+            if time.monotonic() - self._stats_at > _CHECKED_S:
+                try:
+                    async with asyncio.timeout(_CHECK_S):
+                        self._stats = await call.connections.overview.stats()
+                except (EditStudioError, TimeoutError):
+                    self._stats = None
+                self._stats_at = time.monotonic()
+            return self._stats
 
 
 _CHECKS = web.AppKey("checks", _Checks)
@@ -69,6 +86,11 @@ _CHECKS = web.AppKey("checks", _Checks)
 def prepare(app: web.Application) -> None:
     """Give an application what these routes keep."""
     app[_CHECKS] = _Checks()
+
+
+def leave(app: web.Application) -> None:
+    """Say from now on that nobody should be sent here."""
+    app[_CHECKS].leaving = True
 
 
 async def healthz(_: Call) -> web.Response:
@@ -84,16 +106,10 @@ async def readyz(call: Call) -> web.Response:
 
 async def metrics(call: Call) -> web.Response:
     """For Prometheus. Without Redis, what this process knows by itself."""
-    stats: Stats | None = None
-    try:
-        async with asyncio.timeout(_CHECK_S):
-            stats = await call.connections.overview.stats()
-    except (EditStudioError, TimeoutError):
-        stats = None
-    return web.Response(
-        body=call.connections.metrics.text(stats, call.connections.pressure.seen).encode(),
-        headers={hdrs.CONTENT_TYPE: CONTENT_TYPE},
-    )
+    connections = call.connections
+    learned, stats = await asyncio.gather(connections.experiences.look(), call.request.app[_CHECKS].stats(call))
+    text = connections.metrics.text(stats, connections.pressure.seen, learned)
+    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 async def _state(check: Awaitable[None]) -> State:

@@ -33,13 +33,15 @@ class CallEnd:
 
     `outcome`: `good`: a checked result; `bad`: the provider's fault (transient, 5xx, time-out, bad output, ambiguous);
     `unusable`: it refuses our account (401, 402, 403); `neutral`: it answered, and it says nothing of the model (refused
-    input, moderated, 429). `seconds`: what a good call took; `micro_usd`: what the provider charges for it, whatever it was.
+    input, moderated, 429). `said`: the attempt's own outcome, `succeeded` or an error's code. `seconds`: what a good call
+    took; `micro_usd`: what the provider charges for it, whatever it was.
     """
 
     model: str
     provider: str
     operation: Operation
     outcome: Literal["good", "bad", "unusable", "neutral"]
+    said: str
     seconds: float | None
     micro_usd: int
 
@@ -76,7 +78,9 @@ class Experiences:
         names = circuit_names(end.model, end.provider)
         figure = f"{end.model}|{end.operation}|"
         try:
-            await self._scripts.run("record", "circuits", *names, figure, end.outcome, bucket, end.micro_usd)
+            ms = "" if bucket == "" else round((end.seconds or 0.0) * 1000)
+            arguments = (*names, figure, end.outcome, bucket, end.micro_usd, end.model, end.said, ms)
+            await self._scripts.run("record", "circuits", *arguments)
         except EditStudioError as error:
             _log.warning("a call was not counted", extra={"model": end.model, "outcome": end.outcome, "error": str(error)})
 

@@ -34,6 +34,7 @@ class NewJob:
     """An edit to be accepted. `deadline_s`: seconds from now; `lane`: the provider that will probably do it.
 
     `reserved_micro_usd`: what it will probably cost, in 1e-6 USD; it counts against the tenant's limits from now on.
+    `trace`: the W3C `traceparent` that the edit's spans belong under.
     """
 
     id: str
@@ -45,6 +46,7 @@ class NewJob:
     parent: str = ""
     key_id: str = ""
     reserved_micro_usd: int = 0
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class Jobs:
             self._retention_ms + TOMBSTONE_MS,
             job.key_id,
             job.reserved_micro_usd,
+            job.trace,
             kept_ms(self._retention_ms),
             *borrowed_from((spec,), own=(job.id,)),
         )

@@ -55,12 +55,27 @@ class Leases:
         return [record for job_id, flat in rows if (record := _readable(job_id, flat)) is not None]
 
     async def renew(
-        self, worker: str, *, slots: int, providers: Sequence[str], held: Sequence[tuple[str, int]], draining: bool = False
+        self,
+        worker: str,
+        *,
+        slots: int,
+        providers: Sequence[str],
+        held: Sequence[tuple[str, int]],
+        draining: bool = False,
+        lag_s: float = 0.0,
     ) -> list[Literal["ok", "cancel", "lost"]]:
-        """The heartbeat, for all edits in hand at once."""
+        """The heartbeat, for all edits in hand at once. `lag_s`: how late the worker's loop is."""
         flat: list[Argument] = [value for pair in held for value in pair]
         answers: list[Literal["ok", "cancel", "lost"]] = await self._scripts.run(
-            "renew", f"worker:{worker}", worker, slots, ",".join(providers), self._lease_ms, int(draining), *flat
+            "renew",
+            f"worker:{worker}",
+            worker,
+            slots,
+            ",".join(providers),
+            self._lease_ms,
+            int(draining),
+            int(lag_s * 1000),
+            *flat,
         )
         return answers
 

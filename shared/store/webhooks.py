@@ -81,6 +81,10 @@ class Outbox:
         rows: list[tuple[str, list[str]]] = await self._scripts.run("outbox_take", "outbox", limit, hidden_ms, _KEEP_MS)
         return [_delivery(delivery_id, pairs(flat)) for delivery_id, flat in rows]
 
+    async def trace_of(self, delivery: Delivery) -> str:
+        """The `traceparent` that the delivery of an edit's event belongs under; empty without one. Raises StoreUnavailable."""
+        return await self._scripts.command("HGET", f"job:{delivery.job_id}", "trace") or ""
+
     # Each of these answers whether there is something more to send to the same address now.
 
     async def delivered(self, delivery: Delivery, status: int) -> bool:

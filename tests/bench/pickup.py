@@ -97,7 +97,7 @@ async def _news(servers: Stack, channel: str) -> AsyncIterator[Callable[[str], A
 
 async def _hold(servers: Stack, count: int) -> None:
     """Give the worker so many edits that do not end."""
-    overview = Overview(servers.scripts)
+    overview = Overview(servers.scripts, servers.settings)
     await servers.accept_many(count)
     async with asyncio.timeout(_LONGEST_S):
         while (await overview.stats()).running < count:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from deploy.batch import HELD, SOME_FAILED, UNREACHABLE, WRONG_USAGE
+from deploy.exit_codes import Exit
 from gateway.client.async_client import AsyncClient
-from tests.deploy.batch_command import GREY, Command, batches, until, work, working
+from tests.deploy.batch_command import GREY, Command, batches, until
 from tests.gateway.conftest import Api
+from tests.gateway.played_worker import work, working
 from tests.pictures import encoded, photo
 from tests.servers import free_port
 
@@ -18,7 +19,7 @@ async def test_a_folder_becomes_results_and_a_manifest_and_a_second_run_changes_
     api: Api, command: Command, photos: Path
 ) -> None:
     async with working(api):
-        assert await command.run(str(photos), GREY) == SOME_FAILED
+        assert await command.run(str(photos), GREY) == Exit.FAILED
     assert command.results() == {"a.png", "b.png", "c.png", "grün.png", "same.png"}
     assert (command.out / "c.png").read_bytes() == b"the result of c.jpg"
     rows = {row["source"]: row for row in command.rows()}
@@ -33,7 +34,7 @@ async def test_a_folder_becomes_results_and_a_manifest_and_a_second_run_changes_
     assert (batch["name"], batch["counts"]["total"], batch["priority"]) == ("photos", 5, "bulk")
     assert len({fact["image_id"] for fact in command.facts("image")}) == 4, "equal pictures are uploaded once"
     before = {path.name: path.stat().st_mtime_ns for path in command.out.glob("*.png")}
-    assert await command.run(str(photos), GREY) == SOME_FAILED
+    assert await command.run(str(photos), GREY) == Exit.FAILED
     assert {path.name: path.stat().st_mtime_ns for path in command.out.glob("*.png")} == before
     assert len(await batches(api)) == 1
     assert (await api.stored())[1] == 5
@@ -51,7 +52,7 @@ async def test_rows_of_a_csv_file_say_what_is_to_be_done(api: Api, command: Comm
         encoding="utf-8-sig",
     )
     async with working(api):
-        assert await command.run(str(photos / "list.csv"), "--set", "output_format=webp") == SOME_FAILED
+        assert await command.run(str(photos / "list.csv"), "--set", "output_format=webp") == Exit.FAILED
     rows = {row["custom_id"]: row for row in command.rows()}
     assert list(rows) == ["first", "second", "row-3", "lost"]
     assert rows["lost"]["error"] == "unreadable: No such file or directory"
@@ -68,12 +69,12 @@ async def test_rows_of_a_csv_file_say_what_is_to_be_done(api: Api, command: Comm
 
 async def test_a_canary_is_held_until_it_is_released(api: Api, command: Command, photos: Path) -> None:
     async with working(api, failing="b.png"):
-        assert await command.run(str(photos), GREY, "--canary", "2", "--json") == HELD
+        assert await command.run(str(photos), GREY, "--canary", "2", "--json") == Exit.HELD
         assert "held (canary)" in command.said
         assert f"--release --out {command.out} --api {api.url}" in command.said
         assert [row["status"] for row in command.rows()].count("unfinished") == 3
         assert len(command.results()) == 1
-        assert await command.run(str(photos), "--release") == SOME_FAILED
+        assert await command.run(str(photos), "--release") == Exit.FAILED
     assert {row["source"]: row["status"] for row in command.rows() if row["status"] != "succeeded"} == {
         "b.png": "failed",
         "broken.png": "failed",
@@ -83,9 +84,9 @@ async def test_a_canary_is_held_until_it_is_released(api: Api, command: Command,
 
 async def test_a_canceled_batch_keeps_what_has_ended(api: Api, command: Command, photos: Path) -> None:
     async with working(api):
-        assert await command.run(str(photos), GREY, "--canary", "2") == HELD
-        assert await command.run(str(photos), "--cancel") == SOME_FAILED
-        assert await command.run(str(photos), "--cancel") == SOME_FAILED
+        assert await command.run(str(photos), GREY, "--canary", "2") == Exit.HELD
+        assert await command.run(str(photos), "--cancel") == Exit.FAILED
+        assert await command.run(str(photos), "--cancel") == Exit.FAILED
     assert "2 succeeded, 1 failed, 3 canceled" in command.said
     assert len(command.results()) == 2
 
@@ -93,7 +94,7 @@ async def test_a_canceled_batch_keeps_what_has_ended(api: Api, command: Command,
 async def test_options_are_the_batchs_own_fields(api: Api, command: Command, photos: Path) -> None:
     asked = ("--max-cost", "0.5", "--stop-on-failure-rate", "0.25", "--dedupe", "--set", "priority=interactive", "--recursive")
     async with working(api):
-        assert await command.run(str(photos), GREY, *asked, "--model", "local-adjust") == SOME_FAILED
+        assert await command.run(str(photos), GREY, *asked, "--model", "local-adjust") == Exit.FAILED
     (batch,) = await batches(api)
     assert (batch["cost"]["max"], batch["stop_on_failure_rate"], batch["priority"]) == (0.5, 0.25, "interactive")
     items = (await api.get(f"/batches/{batch['id']}/items")).json["items"]
@@ -106,9 +107,9 @@ async def test_other_wishes_need_another_folder(
 ) -> None:
     async with working(api):
         await command.run(str(photos), GREY)
-    assert await command.run(str(photos), "rotate 90 degrees clockwise") == WRONG_USAGE
+    assert await command.run(str(photos), "rotate 90 degrees clockwise") == Exit.WRONG_USAGE
     (photos / "a.png").write_bytes((photos / "b.png").read_bytes())
-    assert await command.run(str(photos), GREY) == WRONG_USAGE
+    assert await command.run(str(photos), GREY) == Exit.WRONG_USAGE
     assert "choose another --out" in capsys.readouterr().err
     assert len(await batches(api)) == 1
 
@@ -116,7 +117,7 @@ async def test_other_wishes_need_another_folder(
 async def test_what_arrives_damaged_is_not_kept(
     api: Api, command: Command, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gateway.client.async_client._AWAY_S", 0.0)
+    monkeypatch.setattr(AsyncClient.__init__, "__kwdefaults__", {"busy_s": 0.0, "away_s": 0.0})
     for path in photos.iterdir():
         if path.name != "a.png":
             path.unlink()
@@ -125,16 +126,16 @@ async def test_what_arrives_damaged_is_not_kept(
     (batch,) = await batches(api)
     (item,) = (await api.get(f"/batches/{batch['id']}/items")).json["items"]
     await api.finish(item["id"], b"not what its digest says")
-    assert await running == UNREACHABLE
+    assert await running == Exit.UNREACHABLE
     assert "damaged" in capsys.readouterr().err
     assert command.results() == set()
 
 
 async def test_a_service_that_is_not_there_is_told(command: Command, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    assert await command.run(str(photos), GREY, "--api", away) == UNREACHABLE
+    assert await command.run(str(photos), GREY, "--api", away) == Exit.UNREACHABLE
     (command.folder / "key").write_text("es_wrong")
-    assert await command.run(str(photos), GREY) == SOME_FAILED
+    assert await command.run(str(photos), GREY) == Exit.NO_ACCESS
     assert "(unauthorized)" in capsys.readouterr().err
 
 
@@ -156,7 +157,7 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
 ) -> None:
     (command.folder / "empty").mkdir()
     (command.folder / "bad.csv").write_text("image,steps\nphotos/a.png,3\nphotos/a.png,many\n")
-    assert await command.run(str(command.folder / words[0]), *words[1:], "--api", "http://127.0.0.1:1") == WRONG_USAGE
+    assert await command.run(str(command.folder / words[0]), *words[1:], "--api", "http://127.0.0.1:1") == Exit.WRONG_USAGE
     assert said in capsys.readouterr().err
     assert not command.out.exists()
 
@@ -165,7 +166,7 @@ async def test_a_folder_that_cannot_be_filled_is_told(
     api: Api, command: Command, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command.out = photos / "notes.txt" / "out"
-    assert await command.run(str(photos), GREY) == SOME_FAILED
+    assert await command.run(str(photos), GREY) == Exit.FAILED
     assert "Not a directory" in capsys.readouterr().err
 
 
@@ -194,9 +195,9 @@ async def test_a_long_batch_is_saved_page_by_page_and_what_was_deleted_is_told(
         return await batch_items(self, batch_id, cursor=cursor, limit=limit)
 
     monkeypatch.setattr(AsyncClient, "batch_items", counted)
-    assert await command.run(*words) == SOME_FAILED
+    assert await command.run(*words) == Exit.FAILED
     assert [row["custom_id"] for row in command.rows() if row["status"] == "gone"] == ["n120"]
     assert len(command.results()) == count - 1
     assert asked == [100], "no page without news"
-    assert await command.run(*words) == SOME_FAILED
+    assert await command.run(*words) == Exit.FAILED
     assert asked == [100]

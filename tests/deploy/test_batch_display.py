@@ -10,7 +10,7 @@ from deploy import batch_display
 from deploy.batch_display import BatchDisplay
 
 
-def batch(**counts: int) -> dict[str, Any]:
+def batch(**counts: int) -> Any:
     return {
         "id": "batch_1",
         "counts": {"total": 5, "succeeded": 0, "failed": 0, "canceled": 0, **counts},

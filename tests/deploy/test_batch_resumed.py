@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from deploy.batch import INTERRUPTED, SOME_FAILED, SUCCEEDED, UNREACHABLE
-from gateway.client.async_client import ApiError, AsyncClient, Job
+from deploy.exit_codes import Exit
+from gateway.client.answers import Job
+from gateway.client.api_error import ApiError
+from gateway.client.async_client import AsyncClient
 from gateway.client.batch_journal import NAME
-from tests.deploy.batch_command import GREY, WAIT_S, Command, batches, until, work, working
+from tests.deploy.batch_command import GREY, WAIT_S, Command, batches, until
 from tests.gateway.conftest import Api
+from tests.gateway.played_worker import work, working
 
 
 async def test_a_run_that_was_cut_off_while_uploading_goes_on_with_what_is_uploaded(
@@ -37,7 +40,7 @@ async def test_a_run_that_was_cut_off_while_uploading_goes_on_with_what_is_uploa
     assert "nothing was submitted" in command.said
     monkeypatch.setattr(AsyncClient, "upload", upload)
     async with working(api):
-        assert await command.run(str(photos), GREY) == SUCCEEDED
+        assert await command.run(str(photos), GREY) == Exit.DONE
     assert len(command.facts("image")) == 4, "none of them twice"
     assert len(command.results()) == 5
 
@@ -52,11 +55,11 @@ async def test_a_batch_whose_answer_was_lost_is_found_again(
         raise ApiError(0, "unreachable", "the service does not answer")
 
     monkeypatch.setattr(AsyncClient, "submit_batch", lost)
-    assert await command.run(str(photos), GREY) == UNREACHABLE
+    assert await command.run(str(photos), GREY) == Exit.UNREACHABLE
     assert "the same command goes on from here" in capsys.readouterr().err
     monkeypatch.setattr(AsyncClient, "submit_batch", submit_batch)
     async with working(api):
-        assert await command.run(str(photos), GREY) == SOME_FAILED
+        assert await command.run(str(photos), GREY) == Exit.FAILED
     assert len(await batches(api)) == 1
     assert len(command.results()) == 5
 
@@ -67,7 +70,7 @@ async def test_a_run_that_was_cut_off_in_the_middle_saves_the_rest_and_nothing_t
     save_result, saved = AsyncClient.save_result, list[str]()
 
     async def counted(self: AsyncClient, job: Job, file: Path) -> None:
-        saved.append(job["custom_id"])
+        saved.append(job["custom_id"] or "")
         await save_result(self, job, file)
 
     monkeypatch.setattr(AsyncClient, "save_result", counted)
@@ -87,7 +90,7 @@ async def test_a_run_that_was_cut_off_in_the_middle_saves_the_rest_and_nothing_t
         journal.write('{"fact": "outco')
     (command.out / "a.png").unlink()
     async with working(api):
-        assert await command.run(str(photos), GREY) == SUCCEEDED
+        assert await command.run(str(photos), GREY) == Exit.DONE
     assert len(command.results()) == 5
     assert sorted(saved) == sorted([*{row["custom_id"] for row in command.rows()}, "a.png"]), "what was deleted is saved again"
 
@@ -104,7 +107,7 @@ async def test_an_interrupted_command_leaves_the_batch_running(api: Api, command
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert (process.returncode, stdout) == (INTERRUPTED, b"")
+    assert (process.returncode, stdout) == (Exit.INTERRUPTED, b"")
     assert b"--cancel" in stderr
     assert b"Traceback" not in stderr
     (batch,) = await batches(api)
@@ -112,6 +115,6 @@ async def test_an_interrupted_command_leaves_the_batch_running(api: Api, command
     async with working(api):
         process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
         stdout, stderr = await asyncio.wait_for(process.communicate(), WAIT_S)
-    assert process.returncode == SUCCEEDED, stderr
+    assert process.returncode == Exit.DONE, stderr
     document = json.loads(stdout)
     assert (document["batch_id"], document["status"], document["counts"]) == (batch["id"], "completed", {"succeeded": 5})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli import _read
+from deploy.cli import _parser, _read
 from deploy.standalone.environment import default_data_dir
 from deploy.standalone.ports import PortUnusable, claim_port
 
@@ -49,7 +49,7 @@ def test_wrong_usage_ends_with_2_and_a_reason(arguments: tuple[str, ...]) -> Non
     ids=" ".join,
 )
 def test_a_batch_is_a_folder_and_then_a_prompt_wherever_options_stand(words: tuple[str, ...]) -> None:
-    options, rest = _read(("batch", *words))
+    options, rest = _read(_parser(), ("batch", *words))
     assert (options.source, options.prompt, options.model, rest) == (Path("photos"), "make it grey", "m", [])
 
 

@@ -14,7 +14,8 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from gateway.app import create_app
-from gateway.client.async_client import ApiError, AsyncClient
+from gateway.client.api_error import ApiError
+from gateway.client.async_client import AsyncClient
 from gateway.client.listen import KINDS, LATEST, Forwarded, Listener
 from gateway.connections import CONNECTIONS
 from gateway.serve import Listener as Gateway
@@ -262,7 +263,7 @@ async def test_the_command_goes_on_where_it_ended(api: Api, receiver: Any, tmp_p
         ((), 2, "--forward-to"),
         (("--forward-to", "ftp://x"), 2, "not an http"),
         (("--forward-to", "http://127.0.0.1:9/", "--events", "edit.sent"), 2, "edit.sent"),
-        (("--forward-to", "http://127.0.0.1:9/", "--data-dir", "/nonexistent"), 1, "--key-file"),
+        (("--forward-to", "http://127.0.0.1:9/", "--data-dir", "/nonexistent"), 5, "--key-file"),
     ],
 )
 async def test_what_is_wrong_with_the_command_is_said(arguments: tuple[str, ...], code: int, said: str) -> None:

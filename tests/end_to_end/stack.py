@@ -172,6 +172,10 @@ class Stack:
             for worker in workers:
                 worker.thaw()
 
+    def login_link(self) -> str:
+        """A link that opens the page once."""
+        return "http" + self._child("login", "http", "gateway", "login", **self._variables).ready()
+
     def ledger(self) -> list[dict[str, Any]]:
         """The submits that the simulator billed, oldest first."""
         with urlopen(f"{self.simulator_url}/sim/ledger", timeout=10) as answer:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gateway.client.async_client import ApiError, AsyncClient, Job
+from gateway.client.answers import Job
+from gateway.client.api_error import ApiError
+from gateway.client.async_client import AsyncClient
 from tests.servers import RedisServer, S3Server
 
 _COFFEE = Path(__file__).parents[1] / "data" / "coffee.png"

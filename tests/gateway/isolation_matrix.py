@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.gateway.isolation_world import OWNER, PNG, WISH, World
+from tests.gateway.isolation_world import B64, OWNER, PNG, WISH, World
 
 _SINCE = "2000-01-01T00:00:00Z"
 
@@ -41,6 +41,10 @@ def batches(world: World) -> Iterable[str]:
     return world.batches.values()
 
 
+def files(world: World) -> Iterable[str]:
+    return world.files.values()
+
+
 def knows(name: str) -> Callable[[World], Mapping[str, str]]:
     return lambda world: {"If-None-Match": world.etags[name], "Range": "bytes=0-9"}
 
@@ -61,6 +65,8 @@ _PICTURES = (
 _EDIT, _BATCH, _EMPTY = (Probe(edits),), (Probe(batches),), (Probe(),)
 _ENDPOINT = Probe(lambda world: [world.endpoint])
 _TENANT, _KEY = Probe(lambda world: [OWNER]), Probe(lambda world: [world.key.id])
+_FILE = (Probe(files),)
+_BATCH_OF_FILE = {"input_file_id": "{id}", "endpoint": "/v1/images/edits", "completion_window": "24h"}
 
 MATRIX: dict[str, tuple[Probe, ...]] = {
     "GET /models": _EMPTY,
@@ -128,6 +134,22 @@ MATRIX: dict[str, tuple[Probe, ...]] = {
     "GET /admin/keys": (Probe(answers=(403,)), Probe(_TENANT.names, query="tenant={id}")),
     "POST /admin/keys": (Probe(_TENANT.names, body={"tenant": "{id}"}),),
     "DELETE /admin/keys/{id}": (_KEY,),
+    "POST /openai/v1/images/edits": (
+        Probe(files, body={**PROMPT, "image": {"file_id": "{id}"}}),
+        Probe(files, body={**PROMPT, "image": B64, "mask": {"file_id": "{id}"}}),
+        Probe(files, body={**PROMPT, "image": [B64, {"file_id": "{id}"}]}),
+    ),
+    "GET /openai/v1/models": _EMPTY,
+    "GET /openai/v1/models/{id}": (Probe(answers=(404,)),),
+    "POST /openai/v1/files": (Probe(data=b"nothing", answers=(400,)),),
+    "GET /openai/v1/files": (*_EMPTY, Probe(files, query="after={id}")),
+    "GET /openai/v1/files/{id}": _FILE,
+    "GET /openai/v1/files/{id}/content": _FILE,
+    "DELETE /openai/v1/files/{id}": _FILE,
+    "POST /openai/v1/batches": (Probe(files, body=_BATCH_OF_FILE),),
+    "GET /openai/v1/batches": (*_EMPTY, Probe(batches, query="after={id}")),
+    "GET /openai/v1/batches/{id}": _BATCH,
+    "POST /openai/v1/batches/{id}/cancel": _BATCH,
     "POST /login": (Probe(body={"code": "nobody's"}, answers=(401,)),),
     "POST /logout": (Probe(answers=(204,)),),
     "GET /healthz": _EMPTY,

@@ -1,9 +1,12 @@
 """A tenant with one of everything, for another tenant to reach for."""
 
 import base64
+import json
 import secrets
 from dataclasses import dataclass
 from typing import Any
+
+import aiohttp
 
 from shared.job import Course, JobFailure, JobRecord, JobState, StoredOutput
 from shared.store.tenants import ApiKey
@@ -27,6 +30,7 @@ class World:
     batches: dict[str, str]
     items: dict[str, str]
     uploads: dict[str, str]
+    files: dict[str, str]
     quote: str
     delivery: str
     endpoint: str
@@ -39,7 +43,7 @@ class World:
     @property
     def secrets(self) -> set[str]:
         """What no answer to the second tenant may hold, whatever it asks for."""
-        ids = {*self.edits.values(), *self.batches.values(), *self.items.values(), *self.uploads.values()}
+        ids = {*self.edits.values(), *self.batches.values(), *self.items.values(), *self.uploads.values(), *self.files.values()}
         return {MARK, self.quote, self.delivery, self.endpoint, self.key.id, *ids}
 
 
@@ -61,6 +65,7 @@ async def make_world(api: Api) -> World:
     rated = await api.post(f"/jobs/{edits['succeeded']}/feedback", json={"rating": 4, "comment": MARK})
     assert rated.status == 200
     batches, items = await _batches(api)
+    files, batches["of a file"] = await _files(api)
     idempotency_key = "the-same-for-both"
     queued = await api.post("/process", json=WISH, headers={"Idempotency-Key": idempotency_key})
     edits["running"] = queued.json["id"]
@@ -82,6 +87,7 @@ async def make_world(api: Api) -> World:
         batches=batches,
         items=items,
         uploads=uploads,
+        files=files,
         quote=quote["quote_id"],
         delivery=deliveries["deliveries"][0]["id"],
         endpoint=endpoint["id"],
@@ -115,6 +121,37 @@ async def _batches(api: Api) -> tuple[dict[str, str], dict[str, str]]:
     assert (await api.get(f"/batches/{batches['held']}")).json["status"] == "held"
     assert len(await take(api, 2)) == 2
     return batches, items
+
+
+async def _files(api: Api) -> tuple[dict[str, str], str]:
+    """By the way of OpenAI's clients: a picture, the input of a batch, and the outputs of that batch; and the batch."""
+    picture = await _file(api, PNG, "vision")
+    bodies = [{"prompt": WISH["prompt"], "image": {"file_id": picture}, "user": MARK}, {"prompt": MARK}]
+    lines = [
+        {"custom_id": f"{MARK}-{n}", "method": "POST", "url": "/v1/images/edits", "body": body} for n, body in enumerate(bodies)
+    ]
+    file = await _file(api, "\n".join(map(json.dumps, lines)).encode(), "batch")
+    asked = {"input_file_id": file, "endpoint": "/v1/images/edits", "completion_window": "24h", "metadata": {"mark": MARK}}
+    batch = await _made(api, "//openai/v1/batches", asked)
+    await end(api, await take(api), JobState.SUCCEEDED)
+    ended = (await api.get(f"//openai/v1/batches/{batch['id']}")).json
+    assert ended["status"] == "completed"
+    return {
+        "picture": picture,
+        "lines": file,
+        "output": ended["output_file_id"],
+        "errors": ended["error_file_id"],
+    }, batch["id"]
+
+
+async def _file(api: Api, data: bytes, purpose: str) -> str:
+    form = aiohttp.FormData()
+    form.add_field("purpose", purpose)
+    form.add_field("file", data, filename=MARK)
+    made = await api.post("//openai/v1/files", data=form)
+    assert made.status == 200, made.json
+    identifier: str = made.json["id"]
+    return identifier
 
 
 async def _made(api: Api, path: str, body: Any) -> dict[str, Any]:

@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 
-from gateway.metrics import Metrics
-from shared.store.overview import Stats
-from shared.store.pressure import Pressure
 from tests.gateway.conftest import Api
 
 
@@ -109,21 +106,9 @@ async def test_requests_are_counted_by_route_method_and_status(api: Api) -> None
     await api.get("/no/such/path")
     text = (await api.get("//metrics")).body.decode()
     labels = 'method="GET",route="/api/image-studio/edit/jobs/{id}",status="404"'
-    assert f"edit_studio_http_request_duration_seconds_count{{{labels}}} 1\n" in text
+    assert f"edit_studio_http_request_duration_seconds_count{{{labels}}} 1.0\n" in text
     assert 'route="unmatched",status="404"' in text
-    assert "edit_studio_edits_unfinished 0\n" in text
-
-
-def test_the_histogram_is_cumulative() -> None:
-    metrics = Metrics()
-    for seconds in (0.0005, 0.02, 999.0):
-        metrics.count("GET", "/x", 200, seconds)
-    text = metrics.text(Stats({"succeeded": 2}, 3, 1, {"local": 2}), Pressure(memory_share=0.5))
-    counts = [int(line.rpartition(" ")[2]) for line in text.splitlines() if "_bucket" in line]
-    assert counts == sorted(counts)
-    assert (counts[0], counts[-1]) == (1, 3)
-    for line in ('edits_finished_total{state="succeeded"} 2', "edits_running 1", 'queue_depth{lane="local"} 2', "store_up 1"):
-        assert f"edit_studio_{line}" in text
+    assert "edit_studio_edits_unfinished 0.0\n" in text
 
 
 @pytest.mark.parametrize("gateway_settings", [{"cors_origins": ["https://app.example"]}], indirect=True)

@@ -1,12 +1,16 @@
 """Tenants and keys over HTTP and by command: for the operator, and for nobody else."""
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from gateway.doctor import Check, Verdict, report
 from gateway.keys import run_keys, run_tenants
+from gateway.login import run_login
 from shared.settings import Settings
 from tests.conftest import make_job
 from tests.gateway.conftest import Api
@@ -208,5 +212,26 @@ async def test_the_commands_make_list_and_revoke_keys(gateway_settings: Settings
     assert (code, "5 / ·" in text) == (0, True)
     (key_id,) = [cell for cell in text.replace("│", " ").split() if len(cell) == 12 and set(cell) <= set("0123456789abcdef")]
     assert (await said(run_keys, gateway_settings, "revoke", key_id))[0] == 0
-    assert (await said(run_keys, gateway_settings, "revoke", key_id))[0] == 1
+    assert (await said(run_keys, gateway_settings, "revoke", key_id))[0] == 7
     assert len(await real_redis.hgetall("keys")) == 1
+
+
+async def test_the_commands_tell_scripts_as_json(gateway_settings: Settings, real_redis: Any, tmp_path: Path) -> None:
+    async def told(run: Any, *arguments: str) -> Any:
+        code, text = await said(run, gateway_settings, *arguments, "--json")
+        assert code == 0
+        return json.loads(text)
+
+    made = await told(run_keys, "create", "--tenant", "a")
+    kept = await told(run_keys, "create", "--tenant", "a", "--key-file", str(tmp_path / "key"))
+    assert (made["key"].startswith("es_"), kept["key_file"]) == (True, str(tmp_path / "key"))
+    assert {key["id"] for key in (await told(run_keys, "list"))["keys"]} == {made["id"], kept["id"]}
+    assert await told(run_keys, "revoke", made["id"]) == {"id": made["id"], "revoked": True}
+    (tenant,) = (await told(run_tenants, "set", "a", "--daily-limit", "2.5"))["tenants"]
+    assert (tenant["tenant"], tenant["daily_limit_micro_usd"]) == ("a", 2_500_000)
+    assert tenant in (await told(run_tenants, "list"))["tenants"]
+    assert "/studio#login=" in (await told(run_login))["link"]
+    out = io.StringIO()
+    assert report([Check("Redis", Verdict.BAD, "away", "start it")], Console(file=out), as_json=True) == 1
+    check = {"name": "Redis", "verdict": "failed", "found": "away", "advice": "start it"}
+    assert json.loads(out.getvalue()) == {"checks": [check]}

@@ -49,7 +49,7 @@ async def test_a_tenant_whose_edits_wait_too_long_submits_no_more_until_they_run
     ready = await api.get("//readyz")
     assert (ready.status, ready.json["status"], ready.json["load"]) == (200, "ready", "overloaded")
     text = (await api.get("//metrics")).body.decode()
-    assert "edit_studio_tenants_refused 1\n" in text
+    assert "edit_studio_tenants_refused 1.0\n" in text
     assert 'edit_studio_oldest_wait_seconds{priority="interactive"} 1' in text
     assert (await api.post("/process", json=GOOD, headers=await api.key_of("t2"))).status == 202, "nobody else pays for it"
     assert (await api.get(f"/jobs/{waiting}")).status == 200

@@ -35,6 +35,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "PATCH /webhooks/endpoints/{id}": ("url",),
     "POST /webhooks/test": ("url",),
 }
+#: Held until it has ended, in OpenAI's own words.
+OPENAI = {"POST /openai/v1/images/edits": ("image/0/image_url", "image/image_url", "images/0/image_url", "mask/image_url")}
 #: Names like those above that hold something else.
 OTHERS = {"POST /webhooks/replay": ("endpoint",), "GET /webhooks/deliveries": ("endpoint",)}
 
@@ -62,7 +64,7 @@ def test_every_field_that_takes_a_url_is_in_the_table() -> None:
         fields = {name for schema in schemas for name in fields_with_urls(schema, schema.get("$defs", {}))}
         if fields:
             found[f"{route.method} {route.path.removeprefix(API_PREFIX)}"] = tuple(sorted(fields))
-    assert found == {label: tuple(sorted(fields)) for label, fields in {**FIELDS, **OTHERS}.items()}
+    assert found == {label: tuple(sorted(fields)) for label, fields in {**FIELDS, **OPENAI, **OTHERS}.items()}
 
 
 def wish_with(field: str, url: str) -> dict[str, Any]:
@@ -137,6 +139,23 @@ async def test_no_spelling_of_a_forbidden_place_is_taken(api: Api, label: str, f
     # The URL was all that was wrong. A quote names a model, and no worker is here who could say that he has one.
     answer = await api.call(method, path, json=document_with(label, field, GOOD))
     assert answer.status in (200, 201, 202) or (label, answer.json["code"]) == ("POST /quote", "no_capable_model")
+
+
+@unhurried
+@pytest.mark.parametrize("field", OPENAI["POST /openai/v1/images/edits"])
+async def test_no_picture_of_openais_route_lies_there(api: Api, field: str) -> None:
+    name, *inner = field.split("/")
+    taken = []
+    for url in FORBIDDEN:
+        body = {"prompt": "a lamp", **({"image": {"image_url": GOOD}} if name == "mask" else {})}
+        answer = await api.post(
+            "//openai/v1/images/edits", json=body | {name: [{"image_url": url}] if "0" in inner else {"image_url": url}}
+        )
+        # What begins with neither http: nor https: is no address here, but a data URI or base64.
+        if answer.status != 400 or answer.json["error"]["code"] not in ("url_not_allowed", "invalid_base64", "not_a_picture"):
+            taken.append((url, answer.status, answer.body))
+    assert taken == []
+    assert await api.stored() == ([], 0)
 
 
 @unhurried

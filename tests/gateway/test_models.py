@@ -66,6 +66,7 @@ async def called(api: Api, outcome: Literal["good", "bad"], *, times: int, secon
                 provider="wavespeed",
                 operation=Operation.GENERAL_EDIT,
                 outcome=outcome,
+                said=outcome,
                 seconds=seconds if outcome == "good" else None,
                 micro_usd=20_000,
             )

@@ -157,7 +157,7 @@ async def test_a_quote_says_models_prices_and_how_long_it_holds(paid: Api) -> No
 
 async def test_a_quote_tells_how_long_the_first_models_calls_took(paid: Api) -> None:
     for seconds in (*(4.0 for _ in range(19)), 60.0):
-        end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, "good", seconds, 20_000)
+        end = CallEnd("qwen-edit", "wavespeed", Operation.GENERAL_EDIT, "good", "succeeded", seconds, 20_000)
         await paid.connections.experiences.record(end)
     quote = (await paid.post("/quote", json={**WISH, "model": "qwen-edit"})).json
     shown = (await paid.get("/models/qwen-edit")).json["performance"]

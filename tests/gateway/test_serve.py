@@ -23,7 +23,7 @@ _WAIT_S = 20.0
 
 
 @asynccontextmanager
-async def process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+async def process(settings: Settings, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
     names = ("redis_url", "secret", "s3_access_key", "s3_secret_key")
     variables = {f"EDIT_STUDIO_{name.upper()}": getattr(settings, name).get_secret_value() for name in names}
     variables |= {"EDIT_STUDIO_S3_ENDPOINT_URL": str(settings.s3_endpoint_url), "EDIT_STUDIO_PORT": str(settings.port)}
@@ -32,7 +32,7 @@ async def process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Proces
         sys.executable,
         "-c",
         _PROGRAM,
-        env={**os.environ, **variables},
+        env={**os.environ, **variables, **more},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -103,3 +103,20 @@ async def test_a_held_request_is_answered_when_the_process_stops(wired: Settings
             answer = await held
             assert (answer.status, (await answer.json())["status"]) == (200, "queued")
             assert await stream.content.read() == b""
+
+
+async def test_readiness_goes_first_and_requests_are_answered_until_the_end(wired: Settings) -> None:
+    async with process(wired, EDIT_STUDIO_LEAVE_S="3") as child:
+        assert child.stdout is not None
+        async with asyncio.timeout(_WAIT_S), aiohttp.ClientSession() as session:
+            url = (await child.stdout.readline()).decode().split()[1]
+            child.send_signal(signal.SIGTERM)
+            while True:
+                async with session.get(f"{url}/readyz") as answer:
+                    if answer.status == 503:
+                        assert (await answer.json())["status"] == "leaving"
+                        break
+            # A newcomer who was sent here before that was known is served.
+            async with aiohttp.ClientSession() as other, other.get(f"{url}/healthz") as answer:
+                assert answer.status == 200
+            assert await child.wait() == 0

@@ -152,7 +152,7 @@ def test_operations_on_a_batch_that_exists_keep_to_the_document(schema: BaseSche
     try_all(schema, label, check)
 
 
-@pytest.mark.parametrize("label", [label for label in OPERATIONS if "/api/" in label])
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if "/api/" in label or "/openai/" in label])
 def test_no_operation_forgets_to_ask_for_a_key(schema: BaseSchema, label: str, served: Served) -> None:
     def check(case: schemathesis.Case) -> None:
         case.call_and_validate(base_url=served.url, headers=served.headers, checks=[ignored_auth], timeout=_CALL_S)

@@ -28,7 +28,7 @@ DAY_MS = 86_400_000
 
 def call(outcome: Any = "good", *, seconds: float | None = 2.0, micro_usd: int = 20_000, **changes: Any) -> CallEnd:
     fields = {"model": MODEL, "provider": PROVIDER, "operation": EDIT, **changes}
-    return CallEnd(outcome=outcome, seconds=seconds, micro_usd=micro_usd, **fields)
+    return CallEnd(outcome=outcome, said=outcome, seconds=seconds, micro_usd=micro_usd, **fields)
 
 
 @pytest.fixture
@@ -92,7 +92,8 @@ async def test_a_model_keeps_a_bounded_number_of_fields(redis: Any, experiences:
     (day,) = await redis.keys("learned:*")
     assert 40 < await redis.hlen(day) <= 81 + 2
     assert 7 * DAY_MS < await redis.pttl(day) <= 8 * DAY_MS
-    assert set(await redis.keys("*")) == {day, f"circuit:model:{MODEL}"}
+    assert set(await redis.keys("*")) == {day, f"circuit:model:{MODEL}", "telemetry"}
+    assert await redis.hlen("telemetry") <= 20
 
 
 async def test_seven_days_count_and_the_eighth_does_not(redis: Any, scripts: Scripts, experiences: Experiences) -> None:

@@ -72,7 +72,7 @@ def choices_of(record: JobRecord) -> tuple[ChoiceRecord, ...]:
 
 async def told(bench: EditBench, outcome: Any, times: int = 1, model: str = MODEL) -> None:
     """Calls of other edits, as they are counted."""
-    end = CallEnd(model, bench.catalog.models[model].provider, Operation.GENERAL_EDIT, outcome, 1.0, 0)
+    end = CallEnd(model, bench.catalog.models[model].provider, Operation.GENERAL_EDIT, outcome, outcome, 1.0, 0)
     for _ in range(times):
         await bench.experiences.record(end)
     await bench.learned()

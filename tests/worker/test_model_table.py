@@ -7,8 +7,8 @@ import pytest
 
 from shared.catalog.load import load_catalog
 from tests.model_pairs import all_pairs
-from tests.model_table import BODIES, COMMAND, bodies, table
-from tests.readme_tables import README, placed
+from tests.model_table import BODIES, COMMAND, PAGE, bodies, table
+from tests.readme_tables import placed
 from tests.servers import RedisServer, S3Server
 from tests.simulated_run import run_pairs
 from tests.vendor_parameters import declared_paths, faults_of
@@ -17,7 +17,7 @@ RECORDED: dict[str, list[dict[str, Any]]] = json.loads(BODIES.read_text())
 
 
 @pytest.mark.usefixtures("real_redis")
-async def test_every_model_does_each_of_its_operations_as_the_readme_says(redis_server: RedisServer, s3_server: S3Server) -> None:
+async def test_every_model_does_each_of_its_operations_as_its_page_says(redis_server: RedisServer, s3_server: S3Server) -> None:
     """The sizes, the price and nothing undeclared; and the very bodies that were recorded when somebody last looked at them."""
     pairs = all_pairs(load_catalog())
     assert len(pairs) >= 36
@@ -27,7 +27,7 @@ async def test_every_model_does_each_of_its_operations_as_the_readme_says(redis_
     assert made.keys() == RECORDED.keys(), f"{COMMAND} --record"
     for name, body in made.items():
         assert body == RECORDED[name], f"{name}; if it was meant to change: {COMMAND} --record"
-    text = README.read_text()
+    text = PAGE.read_text()
     assert text == placed(text, "pairs", COMMAND, table(found)), COMMAND
 
 

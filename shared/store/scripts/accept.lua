@@ -1,7 +1,7 @@
 -- One edit becomes a promise: idempotency, quota, record, index, queue and timer in one step. Sent twice, it answers the same id.
 -- Answers {ok|replay|mismatch|full, id, record} or {budget, '', {daily|monthly, limit, left}}.
 -- KEYS: job:{id}   ARGV: id tenant lane priority deadline_ms spec hook request_id parent quota idem_key fingerprint idem_ttl_ms listed_ms
---                        key_id reserved_micro_usd kept_ms [id of an edit, a batch or an upload whose pictures it borrows] …
+--                        key_id reserved_micro_usd trace kept_ms [id of an edit, a batch or an upload whose pictures it borrows] …
 local id, tenant, lane = ARGV[1], ARGV[2], ARGV[3]
 local idem = ARGV[11] ~= '' and 'idem:' .. tenant .. ':' .. ARGV[11] or nil
 if idem then
@@ -23,7 +23,8 @@ keep_limits(id, limits)
 count_money(tenant, t, '', 'reserved', tonumber(ARGV[16]))
 if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'hook', ARGV[7]) end
 if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'parent', ARGV[9]) end
-for n = 18, #ARGV do redis.call('SET', 'kept:' .. ARGV[n], '1', 'PX', ARGV[17]) end
+if ARGV[17] ~= '' then redis.call('HSET', KEYS[1], 'trace', ARGV[17]) end
+for n = 19, #ARGV do redis.call('SET', 'kept:' .. ARGV[n], '1', 'PX', ARGV[18]) end
 if idem then
   redis.call('HSET', idem, 'fp', ARGV[12], 'id', id)
   redis.call('PEXPIRE', idem, ARGV[13])

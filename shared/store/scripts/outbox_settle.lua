@@ -8,7 +8,11 @@ local t, line = now(), line_of(v[3])
 redis.call('ZREM', 'outbox:' .. line, ARGV[1])
 redis.call('ZREM', 'sends:' .. line, ARGV[1])
 local due = t + tonumber(ARGV[3])
-if ARGV[5] == 'nobody' then redis.call('HINCRBY', KEYS[1], 'tries', -1) else redis.call('HSET', KEYS[1], 'status', ARGV[6], 'error', ARGV[7]) end
+if ARGV[5] == 'nobody' then redis.call('HINCRBY', KEYS[1], 'tries', -1)
+else
+  redis.call('HSET', KEYS[1], 'status', ARGV[6], 'error', ARGV[7])
+  count('webhooks|' .. (ARGV[2] == 'pending' and 'retried' or ARGV[2]))
+end
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'next', ARGV[2] == 'pending' and int(due) or '')
 if ARGV[2] == 'pending' then redis.call('ZADD', 'outbox:' .. line, int(due), ARGV[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[8]) end
 

@@ -183,3 +183,23 @@ local function announce(id, tenant, kind, nth)
     if e[3] == '' or string.find(e[3], ',' .. kind .. ',', 1, true) then deliver(id, tenant, kind, e[2], e[1], nth) end
   end
 end
+
+-- What /metrics tells is counted in one hash, in the very step that it tells of. The parts of a name are parted by `|`.
+local function count(name, amount) redis.call('HINCRBY', 'telemetry', name, int(amount or 1)) end
+
+-- A time, as one more in the bucket of its upper bound in ms, and in the sum. The bounds are those of `shared.store.overview`.
+local BOUNDS_MS = {5, 25, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 900000, 3600000}
+local function observe(name, ms)
+  local bound = 'inf'
+  for _, b in ipairs(BOUNDS_MS) do
+    if ms <= b then
+      bound = b
+      break
+    end
+  end
+  count(name .. '|' .. bound)
+  count(name .. '|ms', ms)
+end
+
+-- How an edit is told apart from others by those who wait for it.
+local function kind_of(j) return j.batch ~= '' and 'batch' or tonumber(j.rank) < 1e13 and 'interactive' or 'bulk' end

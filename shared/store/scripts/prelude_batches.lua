@@ -111,13 +111,19 @@ local function finish(id, j, state, retention_ms, fields)
   redis.call('HSET', key, 'state', state, 'at', '', 'waiting_on', '', 'finished', int(t), 'expires', int(t + retention_ms), unpack(fields))
   redis.call('PEXPIRE', key, int(retention_ms))
   redis.call('HINCRBY', j.batch == '' and 'open' or 'open:batches', j.tenant, -1)
-  redis.call('HINCRBY', 'totals', state, 1)
   changed(id)
   announce(id, j.tenant, 'edit.' .. state)
-  if string.find(j.hook, state, 1, true) then
-    deliver(id, j.tenant, 'edit.' .. state, cjson.decode(redis.call('HGET', key, 'spec')).webhook_url, '')
+  local v = redis.call('HMGET', key, 'cost_micro_usd', 'call_model', 'spec', 'error_code')
+  -- Whatever a record holds, it comes to its end.
+  local is_read, spec = pcall(cjson.decode, v[3] or '')
+  if not is_read then spec = {} end
+  if spec.webhook_url and string.find(j.hook, state, 1, true) then
+    deliver(id, j.tenant, 'edit.' .. state, spec.webhook_url, '')
   end
-  local v = redis.call('HMGET', key, 'cost_micro_usd', 'call_model')
+  local outcome, model = state, v[2] and v[2] ~= '' and v[2] or 'none'
+  if state == 'failed' and v[4] and v[4] ~= '' then outcome = v[4] end
+  count('edits|' .. state .. '|' .. (spec.operation or 'general_edit') .. '|' .. model .. '|' .. outcome)
+  if state ~= 'canceled' then observe('edit|' .. kind_of(j), t - j.created) end
   local cost = tonumber(v[1] or '0')
   count_money(j.tenant, j.created, j.batch, 'reserved', -j.reserved)
   count_money(j.tenant, j.created, j.batch, 'spent', cost)

@@ -1,6 +1,7 @@
 -- The end of a call at a provider: the day's figures, and the circuits of the model and of the provider. A circuit that opens
 -- lets nobody through, then one call at a time, until one of these succeeds; each that fails doubles the pause.
 -- KEYS: circuits   ARGV: model_circuit provider_circuit figure(model|operation|) outcome(good|bad|unusable|neutral) bucket micro_usd
+--                   model said(succeeded, or an error code) ms
 redis.call('DEL', 'none')
 local outcome, t = ARGV[4], now()
 
@@ -44,4 +45,7 @@ if outcome == 'good' or outcome == 'bad' then redis.call('HINCRBY', day, ARGV[3]
 if ARGV[5] ~= '' then redis.call('HINCRBY', day, ARGV[3] .. ARGV[5], 1) end
 if ARGV[6] ~= '0' then redis.call('HINCRBY', day, ARGV[3] .. 'micro_usd', ARGV[6]) end
 redis.call('PEXPIRE', day, 8 * DAY_MS)
+count('calls|' .. ARGV[3] .. ARGV[8])
+if ARGV[9] ~= '' then observe('call|' .. ARGV[7], tonumber(ARGV[9])) end
+if ARGV[6] ~= '0' then count('spend|' .. ARGV[7], tonumber(ARGV[6])) end
 return 1

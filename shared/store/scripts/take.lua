@@ -63,7 +63,7 @@ local function take_one(L)
   local key = 'job:' .. id
   local gen = int(j.gen + 1)
   redis.call('HINCRBY', key, 'attempts', 1)
-  redis.call('HSETNX', key, 'started', int(t))
+  if redis.call('HSETNX', key, 'started', int(t)) == 1 then observe('pickup|' .. kind_of(j), t - j.created) end
   redis.call('HSET', key, 'state', 'running', 'gen', gen, 'at', '', 'worker', worker, 'waiting_on', '')
   changed(id)
   if j.batch == '' then tell(tenant, 'edit.running', id) else redis.call('HINCRBY', 'batch:' .. j.batch, 'running', 1) end

@@ -8,7 +8,8 @@ import pytest
 from aiohttp import MultipartReader, web
 from pytest_aiohttp.plugin import AiohttpServer
 
-from gateway.client.async_client import ApiError, AsyncClient
+from gateway.client.api_error import ApiError
+from gateway.client.async_client import AsyncClient
 from tests.servers import free_port
 
 _API = "/api/image-studio/edit"
@@ -21,7 +22,7 @@ class Service:
     def __init__(self) -> None:
         self.parts: dict[str, bytes] = {}
         self.headers: list[dict[str, str]] = []
-        self.job = {"id": "edit_1", "status": "queued"}
+        self.job: Any = {"id": "edit_1", "status": "queued"}
         self.streams: list[list[str]] = []
         self.streams_opened = 0
 
@@ -133,7 +134,7 @@ async def test_a_refusal_carries_its_code(base_url: str) -> None:
 
 
 async def test_a_service_that_is_not_there_is_told_as_such() -> None:
-    async with AsyncClient(f"http://127.0.0.1:{free_port()}", _KEY) as client:
+    async with AsyncClient(f"http://127.0.0.1:{free_port()}", _KEY, away_s=0) as client:
         with pytest.raises(ApiError) as lost:
             await client.job("edit_1")
     assert (lost.value.status, lost.value.code) == (0, "unreachable")

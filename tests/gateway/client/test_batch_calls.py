@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpServer
 
-from gateway.client.async_client import ApiError, AsyncClient
+from gateway.client.api_error import ApiError
+from gateway.client.async_client import AsyncClient
 from tests.servers import free_port
 
 _API = "/api/image-studio/edit"
@@ -50,8 +51,8 @@ async def service() -> Service:
 
 @pytest.fixture
 async def client(service: Service, aiohttp_server: AiohttpServer, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("gateway.client.async_client._PAUSE_S", 0.001)
-    monkeypatch.setattr("gateway.client.async_client._PAUSE_MAX_S", 0.002)
+    monkeypatch.setattr("gateway.client.connection._PAUSE_S", 0.001)
+    monkeypatch.setattr("gateway.client.connection._PAUSE_MAX_S", 0.002)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", service.take)
     server = await aiohttp_server(app)
@@ -73,7 +74,7 @@ async def test_an_upload_is_sent_again_whole_when_the_service_was_busy_or_away(
 async def test_the_service_says_when_it_wants_to_be_asked_again(
     service: Service, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.client.async_client._BUSY_S", 60.0)
+    monkeypatch.setattr(client, "_busy_s", 60.0)
     service.answers = [(429, "61")]
     with pytest.raises(ApiError) as refused:
         await client.batch("batch_1")
@@ -84,7 +85,7 @@ async def test_the_service_says_when_it_wants_to_be_asked_again(
 
 
 async def test_repeating_has_an_end(service: Service, client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.client.async_client._BUSY_S", 0.02)
+    monkeypatch.setattr(client, "_busy_s", 0.02)
     service.answers = [(503, "")] * 100
     with pytest.raises(ApiError) as refused:
         await client.cancel_batch("batch_1")
@@ -116,11 +117,11 @@ async def test_a_batch_is_repeated_under_its_own_key(service: Service, client: A
 async def test_a_result_is_saved_whole_or_not_at_all(
     service: Service, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = {"id": "edit_1", "output": {"sha256": hashlib.sha256(service.result).hexdigest()}}
+    job: Any = {"id": "edit_1", "output": {"sha256": hashlib.sha256(service.result).hexdigest()}}
     service.answers = [(0, "")]
     await client.save_result(job, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() == b"a result"
-    monkeypatch.setattr("gateway.client.async_client._AWAY_S", 0.0)
+    monkeypatch.setattr(client, "_away_s", 0.0)
     service.result = b"half a re"
     with pytest.raises(ApiError) as refused:
         await client.save_result(job, tmp_path / "b.png")
@@ -129,9 +130,8 @@ async def test_a_result_is_saved_whole_or_not_at_all(
 
 
 async def test_nobody_there_is_told_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.client.async_client._AWAY_S", 0.02)
-    monkeypatch.setattr("gateway.client.async_client._PAUSE_S", 0.001)
-    async with AsyncClient(f"http://127.0.0.1:{free_port()}", "es_test") as client:
+    monkeypatch.setattr("gateway.client.connection._PAUSE_S", 0.001)
+    async with AsyncClient(f"http://127.0.0.1:{free_port()}", "es_test", away_s=0.02) as client:
         with pytest.raises(ApiError) as refused:
             await client.batch_items("batch_1")
     assert (refused.value.status, refused.value.code) == (0, "unreachable")
