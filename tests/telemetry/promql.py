@@ -28,6 +28,10 @@ _ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
 _AGGREGATE: Mapping[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min, "count": len}
 
 
+class NotUnderstood(Exception):
+    """The expression uses a part of PromQL that nobody needed here so far."""
+
+
 @dataclass
 class Scrapes:
     """What was scraped, by series: times in seconds, ascending, and values."""
@@ -82,7 +86,7 @@ def _value(tree: Any, scrapes: Scrapes, at_s: float) -> "Vector | float":
             return _called(tree, scrapes, at_s)
         case parser.BinaryExpr():
             return _binary(tree, scrapes, at_s)
-    raise NotImplementedError(type(tree).__name__)
+    raise NotUnderstood(type(tree).__name__)
 
 
 def _vector(tree: Any, scrapes: Scrapes, at_s: float) -> Vector:
@@ -127,7 +131,7 @@ def _called(tree: Any, scrapes: Scrapes, at_s: float) -> Vector:
         case "histogram_quantile":
             share, buckets = tree.args
             return _quantiles(float(share.val), _vector(buckets, scrapes, at_s))
-    raise NotImplementedError(tree.func.name)
+    raise NotUnderstood(tree.func.name)
 
 
 def _increase(samples: list[tuple[float, float]], start_s: float, end_s: float) -> float:
@@ -171,7 +175,7 @@ def _binary(tree: Any, scrapes: Scrapes, at_s: float) -> "Vector | float":
         assert not isinstance(right, float)
         return {labels: value for labels, value in left.items() if labels in right}
     if name not in _COMPARE and name not in _ARITHMETIC:
-        raise NotImplementedError(name)
+        raise NotUnderstood(name)
     if isinstance(left, float) and isinstance(right, float):
         return float(_ARITHMETIC[name](left, right))
     if isinstance(left, float):
