@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.studio.browser import Watched, chromium, watched
@@ -14,13 +16,21 @@ KEY = "es_000000000000000000000000"
 CUP = {"name": "cup.png", "mimeType": "image/png", "buffer": PNG}
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One loop for all of a process: a browser belongs to the loop that it was started in, and a start costs seconds."""
+    for item in filter(pytest_asyncio.is_async_test, items):
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    """One for all tests; each has a context of its own."""
     async with chromium() as browser:
         yield browser
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def service() -> AsyncIterator[Service]:
     async with Service().listening() as service:
         yield service
@@ -73,7 +83,7 @@ def context_options() -> dict[str, Any]:
     return {}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def studio(browser: Browser, service: Service, context_options: dict[str, Any]) -> AsyncIterator[Studio]:
     async with watched(browser, service.url, **context_options) as watch:
         yield Studio(watch.page, service, watch)

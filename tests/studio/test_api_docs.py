@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-import pytest
+import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, expect
@@ -12,7 +12,7 @@ from gateway.routes import docs
 from tests.studio.browser import watched
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def url() -> AsyncIterator[str]:
     document = next(route for route in all_routes() if route.path == "/openapi.json")
     app = web.Application()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from PIL import Image
 from playwright.async_api import Browser, Page, expect
 
@@ -17,6 +18,12 @@ from tests.studio.browser import Watched, watched
 
 _SIZE = (300, 200)
 _PHOTO = encoded(photo("coffee.png", _SIZE).convert("RGB"), "PNG")
+_OF_ONE_PROVIDER = {
+    "Qwen Image Edit": "qwen-edit",
+    "Qwen Image Edit Plus": "qwen-edit-plus",
+    "FLUX.1 Kontext [pro]": "flux-kontext-pro",
+    "HiDream E1 Full": "hidream-e1-full",
+}
 _FILE = {"name": "cup.png", "mimeType": "image/png", "buffer": _PHOTO}
 
 
@@ -27,7 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def watch(browser: Browser, stack: Stack) -> AsyncIterator[Watched]:
     async with watched(browser, stack.url) as watch:
         await watch.page.add_init_script(f"sessionStorage.setItem('edit-studio.key', '{stack.api_key}')")
@@ -36,9 +43,9 @@ async def watch(browser: Browser, stack: Stack) -> AsyncIterator[Watched]:
         yield watch
 
 
-async def prepared(page: Page, words: str) -> None:
+async def prepared(page: Page, words: str, file: Any = _FILE) -> None:
     """A picture and an instruction."""
-    await page.locator("es-drop-zone input[type=file]").set_input_files(_FILE)
+    await page.locator("es-drop-zone input[type=file]").set_input_files(file)
     await page.get_by_label("Instruction").fill(words)
     await expect(page.locator("es-run-bar .run")).to_be_enabled()
 
@@ -102,6 +109,33 @@ async def test_four_models_on_one_picture(watch: Watched) -> None:
     await expect(page.locator(".tile").get_by_role("button", name="Use ")).to_have_count(4, timeout=30_000)
     await page.locator(".tile").get_by_role("button", name="Use ").first.click()
     assert pixels(await downloaded(page)).size == _SIZE
+
+
+async def test_of_four_models_one_fails_and_says_why(watch: Watched) -> None:
+    page = watch.page
+    # The fault strikes once for a picture at a provider: all four are of one, and large enough for each to get the same bytes.
+    large = {**_FILE, "buffer": encoded(photo("coffee.png", (600, 400)).convert("RGB"), "PNG")}
+    await prepared(page, "terracotta, again [[sim: moderated*1]]", large)
+    await page.locator("#modes").get_by_role("radio", name="Compare").check()
+    await expect(page.get_by_role("button", name="Leave out ")).to_have_count(2)
+    proposed = [
+        await button.get_attribute("aria-label") or "" for button in await page.get_by_role("button", name="Leave out ").all()
+    ]
+    for label in proposed:
+        if label.removeprefix("Leave out ") not in _OF_ONE_PROVIDER:
+            await page.get_by_role("button", name=label, exact=True).click()
+    for name, model in _OF_ONE_PROVIDER.items():
+        if f"Leave out {name}" not in proposed:
+            await page.get_by_label("Add a model to compare").select_option(model)
+    await page.locator("es-run-bar .run").click()
+    tiles = page.locator(".tile")
+    good = tiles.get_by_role("button", name="Use ")
+    await expect(good).to_have_count(3, timeout=30_000)
+    failed = tiles.filter(has_not=page.get_by_role("button", name="Use "))
+    await expect(failed).to_have_count(1)
+    await expect(failed).to_contain_text("refused")
+    await good.first.click()
+    assert pixels(await downloaded(page)).size == (600, 400)
 
 
 async def test_a_batch_of_six_holds_after_three_goes_on_and_survives_a_reload(watch: Watched) -> None:
