@@ -45,6 +45,7 @@ class AsyncClient(BatchCalls):
         background_image: Picture | None = None,
         lighting_image: Picture | None = None,
         references: Sequence[Picture] = (),
+        quote_id: str | None = None,
         idempotency_key: str | None = None,
         timeout_s: float = _EDIT_S,
         on_change: Callable[[Job], None] | None = None,
@@ -65,6 +66,7 @@ class AsyncClient(BatchCalls):
             background_image=background_image,
             lighting_image=lighting_image,
             references=references,
+            quote_id=quote_id,
             idempotency_key=idempotency_key,
             **wishes,
         )

@@ -11,16 +11,12 @@ import time
 from pathlib import Path
 
 import aiohttp
-import uvloop
-from aiohttp import web
 
-from shared.parent import watch_parent
 from tests.bench.drain import drain_ours
 from tests.bench.figures import Figure, Goal, Rounds, interleaved
 from tests.bench.one_edit import accept, stored_picture
 from tests.bench.polled_provider import access
 from tests.bench.processes import Child, child, stack, variables_of
-from tests.bench.submit import serve
 
 NAME = "in_flight"
 _CALLS = 500
@@ -32,7 +28,7 @@ _LONGEST_S = 120.0
 async def run(rounds: Rounds) -> list[Figure]:
     """Rate and memory, each with processes of its own."""
     count = _CALLS * max(2, rounds.some(4))
-    async with child("tests.bench.in_flight") as provider:
+    async with child("tests.bench.slow_provider", str(_CALL_S)) as provider:
         found = await interleaved(
             Rounds(max(1, rounds.count // 2), rounds.scale),
             plain=lambda: _plain(f"{provider.said}/call", count),
@@ -83,19 +79,3 @@ async def _held_kib() -> float:
 
 def _rss_kib(process: Child) -> float:
     return float(Path(f"/proc/{process.pid}/status").read_text().partition("VmRSS:")[2].split()[0])
-
-
-async def _serve() -> None:
-    watch_parent(int(os.environ["EDIT_STUDIO_PARENT_PID"]))
-
-    async def call(_: web.Request) -> web.Response:
-        await asyncio.sleep(_CALL_S)
-        return web.json_response({"status": "completed"})
-
-    app = web.Application()
-    app.router.add_post("/call", call)
-    await serve(app)
-
-
-if __name__ == "__main__":
-    uvloop.run(_serve())

@@ -1,22 +1,18 @@
 """What we add to a provider's 0.5 s: from the caller's submit until the caller knows, by a held GET.
 
 Ours goes through the real gateway, a worker with the real queue, lease, checkpoint and finish, and back. The baseline calls the
-same provider without a queue. `python -m tests.bench.provider_call` is that provider.
+same provider without a queue.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 
-import uvloop
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import ClientSession, TCPConnector
 
 from shared.job import API_PREFIX
-from shared.parent import watch_parent
 from tests.bench.figures import Figure, Goal, Rounds, interleaved, percentile
 from tests.bench.processes import PROMPT, child, stack
-from tests.bench.submit import serve
 
 NAME = "provider_call"
 _CALL_S = 0.5
@@ -26,7 +22,7 @@ _TOGETHER = 30
 
 async def run(rounds: Rounds) -> list[Figure]:
     """One call at a time, then 30 at once, with and without us."""
-    async with stack(storage=True) as servers, child("tests.bench.provider_call") as provider:
+    async with stack(storage=True) as servers, child("tests.bench.slow_provider", str(_CALL_S)) as provider:
         earlier = await servers.finished_edit()
         worker = await servers.start("tests.bench.edit_worker", "64", f"{provider.said}/call")
         await worker.go()
@@ -81,19 +77,3 @@ async def _latency(call: Callable[[], Awaitable[None]], together: int) -> dict[s
     for _ in range(_ONE_BY_ONE if together == 1 else 1):
         seconds += await asyncio.gather(*(one() for _ in range(together)))
     return {"p50": percentile(seconds, 0.5) * 1e3, "max": max(seconds) * 1e3}
-
-
-async def _serve() -> None:
-    watch_parent(int(os.environ["EDIT_STUDIO_PARENT_PID"]))
-
-    async def call(request: web.Request) -> web.Response:
-        await asyncio.sleep(_CALL_S)
-        return web.json_response({"status": "completed"})
-
-    app = web.Application()
-    app.router.add_post("/call", call)
-    await serve(app)
-
-
-if __name__ == "__main__":
-    uvloop.run(_serve())

@@ -149,6 +149,10 @@ async def test_the_catalogue_the_recommendation_and_a_price_are_asked_for(api: A
     assert (await client.quote(PNG, blue))["total"] == quote["total"] > 0
     job = await client.submit(PNG, blue, quote_id=quote["quote_id"])
     assert job["cost"]["quoted"] == quote["total"]
+    held = await client.quote(PNG, blue)
+    with pytest.raises(TimeoutError):
+        await client.edit(PNG, blue, quote_id=held["quote_id"], timeout_s=0.1)
+    assert [job["cost"]["quoted"] for job in (await client.jobs(limit=2))["jobs"]] == [held["total"], quote["total"]]
     usage = await client.usage(group_by="day,model")
     assert (usage["rows"], usage["total"]["usd"]) == ([], 0)
     assert (await client.limits())["image_max_bytes"] > 0
